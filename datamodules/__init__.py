@@ -1,0 +1,1 @@
+"""Datasets, weak labels and augmentation: files in, a Sample out."""

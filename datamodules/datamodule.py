@@ -1,0 +1,123 @@
+"""The LightningDataModule that every dataset shares."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+from pytorch_lightning import LightningDataModule, Trainer
+from torch.utils.data import DataLoader
+
+from datamodules.dataset import AugmentedCrops, SegmentationDataset, WholeImages
+from datamodules.sample import Sample
+from datamodules.sampler import ShardSampler, StreamBatchSampler
+from datamodules.transforms import RandomScaleCropFlip
+
+IMAGENET_MEAN = (123.675, 116.28, 103.53)
+IMAGENET_STD = (58.395, 57.12, 57.375)
+
+
+class SegmentationDataModule(LightningDataModule, ABC):
+    """Loaders of augmented crops for training and of whole images for evaluation.
+
+    Subclasses set ``class_names`` and make the splits.
+
+    Args:
+        crop: Side of the training crops, pixels.
+        scale: Bounds of the random zoom.
+        flip: Probability of the horizontal flip.
+        width: Width of clicks and strokes, 1 or 3 pixels of the crop.
+        batch_size: Samples per training step, over all devices together.
+        num_workers: Loader processes per device; changes nothing but speed.
+        mean: Per RGB channel on the scale 0 to 255, for standardization. The defaults are ImageNet's, as in the
+            authors' code, so that a pretrained backbone sees what it was trained on.
+        std: Likewise.
+        seed: Base of the order of the images and of the augmentation.
+
+    Raises:
+        ValueError: A batch size that the devices cannot share equally, or that leaves a device one sample.
+    """
+
+    class_names: list[str]
+
+    def __init__(
+        self,
+        crop: int,
+        scale: tuple[float, float],
+        flip: float,
+        width: int,
+        batch_size: int,
+        num_workers: int,
+        mean: Sequence[float],
+        std: Sequence[float],
+        seed: int,
+    ) -> None:
+        super().__init__()
+        self.transform = RandomScaleCropFlip(crop, scale, flip, width)
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.mean = list(mean)
+        self.std = list(std)
+        self.seed = seed
+
+    @property
+    def num_classes(self) -> int:
+        """C."""
+        return len(self.class_names)
+
+    @abstractmethod
+    def train_split(self) -> SegmentationDataset:
+        """Images with the labels that training may see."""
+
+    @abstractmethod
+    def val_split(self) -> SegmentationDataset:
+        """Images with dense truth."""
+
+    def train_dataloader(self) -> DataLoader[Sample]:
+        """All steps that are left of the run as one pass."""
+        trainer = self._trainer()
+        if trainer.max_steps < 1:
+            raise ValueError("The length of a run is set in steps, as the learning rate needs it: pass --trainer.max_steps.")
+        if self.batch_size % trainer.world_size or self.batch_size < 2 * trainer.world_size:
+            raise ValueError(
+                f"batch_size {self.batch_size} cannot be shared by {trainer.world_size} devices; use a multiple of "
+                "their number with at least 2 samples each, which BatchNorm needs."
+            )
+        crops = AugmentedCrops(self.train_split(), self.transform, self.seed)
+        sampler = StreamBatchSampler(
+            length=len(crops.dataset),
+            batch_size=self.batch_size,
+            steps=trainer.max_steps,
+            start=trainer.global_step,
+            seed=self.seed,
+            rank=trainer.global_rank,
+            world=trainer.world_size,
+        )
+        return DataLoader(crops, batch_sampler=sampler, **self._workers())
+
+    def val_dataloader(self) -> DataLoader[Sample]:
+        """Whole images one by one, since they differ in size; each rank has its share and none twice."""
+        trainer = self._trainer()
+        images = WholeImages(self.val_split())
+        if len(images) < trainer.world_size:
+            raise ValueError(f"{len(images)} images cannot be shared by {trainer.world_size} devices; use fewer devices.")
+        sampler = ShardSampler(len(images), trainer.global_rank, trainer.world_size)
+        return DataLoader(images, batch_size=1, sampler=sampler, **self._workers())
+
+    def test_dataloader(self) -> DataLoader[Sample]:
+        """Return the validation images."""
+        return self.val_dataloader()
+
+    def predict_dataloader(self) -> DataLoader[Sample]:
+        """Return the validation images."""
+        return self.val_dataloader()
+
+    def _trainer(self) -> Trainer:
+        if self.trainer is None:
+            raise RuntimeError("The loaders depend on the run: pass this datamodule to a Trainer.")
+        return self.trainer
+
+    def _workers(self) -> dict[str, object]:
+        return {
+            "num_workers": self.num_workers,
+            "persistent_workers": self.num_workers > 0,
+            "pin_memory": self._trainer().strategy.root_device.type == "cuda",
+        }

@@ -1,0 +1,196 @@
+"""The embedded dataset: drawn, not downloaded, and the same on every machine.
+
+Overlapping objects of several shapes lie on a background. The color of an object is random and says nothing about its
+class; the class shows in its outline and in a fine pattern of low contrast, whose period of about four pixels averages
+out on the logits grid. Colors of neighbors differ, so color edges coincide with the semantic boundaries, while shading
+and noise vary within them.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datamodules.annotations import LabelMap
+from datamodules.clicks import ClickSimulator
+from datamodules.datamodule import IMAGENET_MEAN, IMAGENET_STD, SegmentationDataModule
+from datamodules.dataset import SegmentationDataset
+from datamodules.scribbles import ScribbleSimulator
+from datamodules.transforms import Image, Labels
+
+Grid = NDArray[np.float64]
+
+CONTRAST = 14  # grey levels between the pattern and its ground
+SHADING = 10  # grey levels across an object
+NOISE = 6  # grey levels, uniform in [-NOISE, NOISE]
+DISTANCE = 70  # grey levels, least Euclidean distance in RGB between two things of one image
+SUPERVISIONS = ("clicks", "scribbles", "full")
+MIN_AREA = 40  # pixels; less of a partly hidden object gets no weak label
+
+
+def _cross(u: Grid, v: Grid) -> NDArray[np.bool_]:
+    return (np.maximum(abs(u), abs(v)) < 1) & (np.minimum(abs(u), abs(v)) < 0.4)
+
+
+def _ring(u: Grid, v: Grid) -> NDArray[np.bool_]:
+    return (u**2 + v**2 < 1) & (u**2 + v**2 > 0.2)
+
+
+# outline in units of the object's radius, pattern in pixels of the image; all patterns survive a horizontal flip
+CLASSES: dict[str, tuple[Callable[[Grid, Grid], NDArray[np.bool_]], Callable[[Grid, Grid], NDArray[np.bool_]]]] = {
+    "disc": (lambda u, v: u**2 + v**2 < 0.9, lambda x, y: y % 4 < 2),
+    "square": (lambda u, v: np.maximum(abs(u), abs(v)) < 0.8, lambda x, y: x % 4 < 2),
+    "triangle": (lambda u, v: (v < 0.6) & (v > 2 * abs(u) - 1), lambda x, y: (x // 2 + y // 2) % 2 < 1),
+    "cross": (_cross, lambda x, y: (x % 4 < 2) & (y % 4 < 2)),
+    "ring": (_ring, lambda x, y: (x + y) % 4 < 2),
+}
+
+
+def draw_scene(size: int, rng: np.random.Generator) -> tuple[Image, LabelMap, NDArray[np.int32]]:
+    """Draw one scene.
+
+    Args:
+        size: Height and width, pixels.
+        rng: Source of all randomness.
+
+    Returns:
+        RGB image, uint8 (size, size, 3); label map, uint8 (size, size); instance map, int32 (size, size), 0 is
+        background.
+    """
+    y, x = np.mgrid[:size, :size].astype(np.float64)
+    labels = np.zeros((size, size), dtype=np.uint8)
+    instances = np.zeros((size, size), dtype=np.int32)
+    colors = [_new_color([], rng)]
+    speckle = rng.choice([-CONTRAST / 2, CONTRAST / 2], size=(size // 2 + 1, size // 2 + 1))
+    speckle = speckle.repeat(2, axis=0).repeat(2, axis=1)[:size, :size, None]
+    canvas = colors[0] + _shade(x / size - 0.5, y / size - 0.5, rng) + speckle
+    for instance in range(1, 1 + int(rng.integers(3, 6))):
+        label = int(rng.integers(1, 1 + len(CLASSES)))
+        outline, pattern = list(CLASSES.values())[label - 1]
+        radius = rng.uniform(0.13, 0.25) * size
+        center_x, center_y = rng.uniform(0.1 * size, 0.9 * size, size=2)
+        cosine, sine = _direction(rng)
+        dx, dy = (x - center_x) / radius, (y - center_y) / radius
+        inside = outline(cosine * dx - sine * dy, sine * dx + cosine * dy)
+        colors.append(_new_color(colors, rng))
+        marks = np.where(pattern(x, y), CONTRAST / 2, -CONTRAST / 2)
+        painted = colors[-1] + _shade(dx / 2, dy / 2, rng) + marks[..., None]
+        canvas[inside], labels[inside], instances[inside] = painted[inside], label, instance
+    noisy = canvas + rng.integers(-NOISE, NOISE + 1, size=canvas.shape)
+    return np.clip(np.floor(noisy), 0, 255).astype(np.uint8), labels, instances
+
+
+def _new_color(others: list[Grid], rng: np.random.Generator) -> Grid:
+    while True:
+        color = rng.integers(40, 216, size=3).astype(np.float64)
+        if all(((color - other) ** 2).sum() >= DISTANCE**2 for other in others):
+            return color
+
+
+def _direction(rng: np.random.Generator) -> tuple[float, float]:
+    """A random unit vector from integers: exact on every machine, unlike sines."""
+    while True:
+        a, b = rng.integers(-100, 101, size=2).astype(np.float64)
+        if 0 < (square := a * a + b * b) <= 100**2:
+            return float(a / np.sqrt(square)), float(b / np.sqrt(square))
+
+
+def _shade(u: Grid, v: Grid, rng: np.random.Generator) -> Grid:
+    a, b = _direction(rng)
+    return SHADING * (a * u + b * v)[..., None]
+
+
+class ShapesDataset(SegmentationDataset):
+    """One split, drawn on first use.
+
+    Args:
+        length: Number of images.
+        size: Height and width, pixels.
+        supervision: "clicks" (one per visible part of an object and of the background), "scribbles" or "full".
+        seed: Scene i is a function of (seed, i).
+
+    Raises:
+        ValueError: An unknown supervision.
+    """
+
+    def __init__(self, length: int, size: int, supervision: str, seed: int) -> None:
+        if supervision not in SUPERVISIONS:
+            raise ValueError(f"supervision is {supervision!r}; shapes has {', '.join(SUPERVISIONS)}.")
+        self.length = length
+        self.size = size
+        self.supervision = supervision
+        self.seed = seed
+
+    @cached_property
+    def _scenes(self) -> list[tuple[Image, LabelMap, Labels]]:
+        return [self._draw(index) for index in range(self.length)]
+
+    def _draw(self, index: int) -> tuple[Image, LabelMap, Labels]:
+        rng = np.random.default_rng([self.seed, index])
+        image, mask, instances = draw_scene(self.size, rng)
+        classes = {int(instances[y, x]): int(mask[y, x]) for y, x in zip(*self._first(instances), strict=True)}
+        labels: Labels = mask
+        if self.supervision == "clicks":
+            labels = ClickSimulator(min_area=MIN_AREA)(instances, classes)
+        elif self.supervision == "scribbles":
+            labels = ScribbleSimulator(min_area=MIN_AREA)(instances, classes, rng)
+        return image, mask, labels
+
+    @staticmethod
+    def _first(instances: NDArray[np.int32]) -> tuple[NDArray[np.intp], ...]:
+        return np.unravel_index(np.unique(instances, return_index=True)[1], instances.shape)
+
+    def __len__(self) -> int:
+        return self.length
+
+    def name(self, index: int) -> str:
+        return f"shapes_{self.seed}_{index:04}"
+
+    def image(self, index: int) -> Image:
+        return self._scenes[index][0]
+
+    def mask(self, index: int) -> LabelMap:
+        return self._scenes[index][1]
+
+    def labels(self, index: int) -> Labels:
+        return self._scenes[index][2]
+
+
+class ShapesDataModule(SegmentationDataModule):
+    """The embedded dataset.
+
+    Args:
+        supervision: What training may see: "clicks", "scribbles" or "full".
+        num_train: Images to train on.
+        num_val: Images to evaluate on.
+        size: Height and width of the images, pixels.
+        crop: See :class:`SegmentationDataModule`, as for the rest.
+    """
+
+    def __init__(
+        self,
+        supervision: str = "clicks",
+        num_train: int = 400,
+        num_val: int = 60,
+        size: int = 160,
+        crop: int = 128,
+        scale: tuple[float, float] = (0.75, 1.5),
+        flip: float = 0.5,
+        width: int = 1,
+        batch_size: int = 8,
+        num_workers: int = 0,
+        mean: Sequence[float] = IMAGENET_MEAN,
+        std: Sequence[float] = IMAGENET_STD,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(crop, scale, flip, width, batch_size, num_workers, mean, std, seed)
+        self.class_names = ["background", *CLASSES]
+        self._train = ShapesDataset(num_train, size, supervision, seed=0)
+        self._val = ShapesDataset(num_val, size, supervision, seed=1)
+
+    def train_split(self) -> ShapesDataset:
+        return self._train
+
+    def val_split(self) -> ShapesDataset:
+        return self._val

@@ -1,0 +1,97 @@
+"""Augmentation: image, labels, validity and vectors moved by one warp."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from datamodules.annotations import Annotation, LabelMap, drop_outside, rasterize
+from datamodules.sample import IGNORE_INDEX, Sample
+
+Image = NDArray[np.uint8]
+Labels = LabelMap | list[Annotation]
+
+
+@dataclass(frozen=True)
+class RandomScaleCropFlip:
+    """Random scale, crop and horizontal flip, Sec. 4.1.
+
+    Vectors are moved as coordinates and drawn after the warp, so that no click vanishes, grows or shrinks.
+
+    Args:
+        crop: Side of the square output, pixels.
+        scale: Bounds of the uniform zoom of the image, as in DeepLab.
+        flip: Probability of the horizontal flip.
+        width: Width of clicks and strokes, 1 or 3 pixels of the output.
+    """
+
+    crop: int
+    scale: tuple[float, float] = (0.5, 2.0)
+    flip: float = 0.5
+    width: int = 1
+
+    def __call__(self, image: Image, labels: Labels, name: str, rng: np.random.Generator) -> Sample:
+        """Return a sample of ``crop`` x ``crop`` pixels; padding is black, unlabeled and not valid.
+
+        Args:
+            image: uint8 (H, W, 3), RGB.
+            labels: Vectors in pixels of ``image``, or a map, uint8 (H, W), warped to the nearest pixel.
+            name: Passed on.
+            rng: Source of all randomness.
+        """
+        matrix = self._draw(image.shape[0], image.shape[1], rng)
+        size = (self.crop, self.crop)
+        centers = _shift(-0.5) @ matrix @ _shift(0.5)  # OpenCV puts pixel centers at integers
+        image_out = cv2.warpAffine(image, centers[:2], size, flags=cv2.INTER_LINEAR)
+        inside = np.ones(image.shape[:2], dtype=np.uint8)
+        valid = cv2.warpAffine(inside, centers[:2], size, flags=cv2.INTER_NEAREST)
+        if isinstance(labels, list):
+            moved = [_move(a, matrix) for a in drop_outside(labels, image.shape)]
+            clicks = rasterize([a for a in moved if a.is_click], size)  # a click on the border keeps its own pixel
+            target = np.where(valid, rasterize(moved, size, self.width), clicks)
+        else:
+            target = cv2.warpAffine(  # type: ignore[assignment]
+                labels, centers[:2], size, flags=cv2.INTER_NEAREST, borderValue=IGNORE_INDEX
+            )
+        return to_sample(image_out, target, valid.astype(bool), name)  # type: ignore[arg-type]
+
+    def _draw(self, height: int, width: int, rng: np.random.Generator) -> NDArray[np.float64]:
+        """Draw the 3 x 3 map from continuous input to output coordinates.
+
+        The crop lies inside the scaled image where it fits, and the image is centered in the crop where it does not.
+        """
+        zoom = rng.uniform(*self.scale)
+        room = zoom * np.array([width, height]) - self.crop
+        left, top = np.where(room > 0, rng.uniform(size=2) * room, room / 2)
+        matrix = np.array([[zoom, 0, -left], [0, zoom, -top], [0, 0, 1]])
+        if rng.uniform() < self.flip:
+            matrix = np.array([[-1.0, 0, self.crop], [0, 1, 0], [0, 0, 1]]) @ matrix
+        return matrix
+
+
+def to_sample(image: Image, target: LabelMap, valid: NDArray[np.bool_], name: str) -> Sample:
+    """Turn arrays into a sample, without a copy where the layout allows.
+
+    Args:
+        image: uint8 (H, W, 3), RGB.
+        target: uint8 (H, W).
+        valid: bool (H, W).
+        name: Passed on.
+    """
+    channels_first = np.ascontiguousarray(image.transpose(2, 0, 1))
+    return Sample(
+        image=torch.from_numpy(channels_first),
+        target=torch.from_numpy(target),
+        valid=torch.from_numpy(valid),
+        name=name,
+    )
+
+
+def _shift(offset: float) -> NDArray[np.float64]:
+    return np.array([[1.0, 0, offset], [0, 1, offset], [0, 0, 1]])
+
+
+def _move(annotation: Annotation, matrix: NDArray[np.float64]) -> Annotation:
+    return Annotation(annotation.label, annotation.points @ matrix[:2, :2].T + matrix[:2, 2])

@@ -1,0 +1,6 @@
+"""What is run: configurations, tables, and the command line."""
+
+from pathlib import Path
+
+EXPERIMENTS = Path(__file__).parent
+"""The folder of the shipped YAML files."""

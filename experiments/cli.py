@@ -1,0 +1,39 @@
+"""The command ``gatedcrf``."""
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+COMMANDS = {
+    "fit": ("experiments.training", "train a model"),
+    "validate": ("experiments.training", "evaluate a checkpoint on the validation images"),
+    "test": ("experiments.training", "evaluate a checkpoint on the test images"),
+    "predict": ("experiments.training", "write the predictions of a checkpoint as indexed PNGs"),
+    "reproduce": ("experiments.reproduce", "run the cells of a table and print it"),
+    "data": ("experiments.data", "check a dataset before a long run"),
+    "benchmark": ("experiments.benchmark", "measure the engines of the loss against each other"),
+}
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run ``gatedcrf COMMAND ...``; bad input ends in one message and exit status 2.
+
+    Args:
+        args: Without the program's name; ``None`` is the command line.
+    """
+    args = sys.argv[1:] if args is None else args
+    if not args or args[0] not in COMMANDS:
+        width = max(map(len, COMMANDS))
+        lines = [f"  {name:{width}}  {text}" for name, (_, text) in COMMANDS.items()]
+        print("usage: gatedcrf COMMAND [options], with --help for the options of a command\n", *lines, sep="\n")
+        sys.exit(0 if args and args[0] in ("-h", "--help") else 2)
+    module, _ = COMMANDS[args[0]]
+    run = import_module(module).run  # imported late: torch and Lightning take seconds
+    try:
+        run(list(args) if module == "experiments.training" else list(args[1:]))
+    except (ValueError, FileNotFoundError) as error:
+        sys.exit(f"gatedcrf: error: {error}")
+
+
+if __name__ == "__main__":
+    main()

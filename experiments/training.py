@@ -1,0 +1,138 @@
+"""``gatedcrf fit | validate | test | predict``: LightningCLI with the project's defaults."""
+
+import json
+import os
+import re
+import sys
+from collections.abc import Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, NoReturn
+
+import yaml
+from lightning_utilities.core.rank_zero import rank_zero_only
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from pytorch_lightning.loggers import WandbLogger
+
+from datamodules.datamodule import SegmentationDataModule
+from experiments.inheritance import expand_arguments
+from lightning_modules.weak_segmentation import WeakSegmentation
+
+RESULT = "result.json"
+"""Written into the run directory when a run has made all its steps, and only then."""
+
+
+class Parser(LightningArgumentParser):
+    """A parser that says what is wrong in a few lines."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Print the reason and, for an unknown key, the closest known one, and exit with status 2."""
+        lines = [line.rstrip() for line in message.splitlines() if line.strip()]
+        shown = lines if len(lines) <= 40 else [lines[0], *lines[-3:]]
+        unknown = re.search(r"--([\w.]+)|[Kk]ey \"?'?([\w.]+)", message)
+        if unknown and ("nrecognized" in message or "not expected" in message or "No action" in message):
+            parser = getattr(ex, "subcommand_parser", None) or self
+            known = {action.dest for action in parser._actions} | {a.dest.split(".")[-1] for a in parser._actions}
+            close = get_close_matches((unknown[1] or unknown[2]).split("=")[0], sorted(known), n=1, cutoff=0.7)
+            shown += [f"Did you mean {close[0]}?"] if close else []
+        sys.stderr.write("gatedcrf: error: " + "\n  ".join(shown) + "\n")
+        self.exit(2)
+
+
+class SaveConfig(SaveConfigCallback):
+    """Saves the resolved configuration beside the run; a resumed run gets a new file instead of an error."""
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Write config.yaml, or config.1.yaml and so on where there is one, and pass it to W&B."""
+        if self.already_saved or not trainer.is_global_zero:
+            return
+        self.already_saved = True
+        folder = Path(trainer.default_root_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        names = ["config.yaml", *(f"config.{k}.yaml" for k in range(1, 10_000))]
+        path = next(folder / name for name in names if not (folder / name).exists())
+        text = self.parser.dump(self.config, skip_none=False)
+        path.write_text(text)
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                logger.experiment.config.update(yaml.safe_load(text), allow_val_change=True)
+
+
+class CLI(LightningCLI):
+    """Links the dataset to the model and keeps every run in its own directory."""
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse the command line after each configuration has been replaced by the files it is based on."""
+        self.config = parser.parse_args(expand_arguments(args))
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Declare ``base`` and what follows from the dataset or from the seed."""
+        parser.add_argument("--base", type=list[str] | str | None, default=None, help="Files that this file changes.")
+        parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=int)
+        parser.link_arguments("data.num_classes", "model.network.init_args.num_classes", apply_on="instantiate")
+        for name in ("class_names", "mean", "std"):
+            parser.link_arguments(f"data.{name}", f"model.{name}", apply_on="instantiate")
+
+    def _parse_ckpt_path(self) -> None:
+        """Do nothing: Lightning would let the checkpoint's hyperparameters override the command line's."""
+
+    def before_instantiate_classes(self) -> None:
+        """Point all loggers to the run directory, and refuse to start a run over another one."""
+        config = self.config[self.subcommand]
+        config.base = None  # all files are merged by now: the saved configuration stands alone
+        run = Path(config.trainer.default_root_dir or "runs/unnamed")
+        config.trainer.default_root_dir = str(run)
+        for logger in config.trainer.logger if isinstance(config.trainer.logger, list) else []:
+            logger.init_args.save_dir = str(run)
+        if self.subcommand != "fit":
+            config.model.network.init_args.pretrained = False  # the checkpoint holds the weights
+        elif not config.ckpt_path and (run / "checkpoints").is_dir() and "LOCAL_RANK" not in os.environ:
+            raise ValueError(
+                f"{run} already holds a run. Continue it with --ckpt_path=last, or name another directory with "
+                "--trainer.default_root_dir."
+            )
+
+    def after_fit(self) -> None:
+        """Evaluate the final weights if the last step did not, and leave the result."""
+        if self.trainer.global_step < self.trainer.max_steps:
+            return
+        if self.model.validated_at != self.trainer.max_steps:
+            self.trainer.validate(self.model, datamodule=self.datamodule, verbose=False)
+        write_result(self.model, self.trainer)
+
+
+@rank_zero_only
+def write_result(model: WeakSegmentation, trainer: Trainer) -> None:
+    """Write mIoU and IoU per class, percent, of the final weights into the run directory, in one move."""
+    iou = model.val_iou.tolist()
+    result = {
+        "miou": round(float(model.val_iou.nanmean()), 4),
+        "iou": {n: None if v != v else round(v, 4) for n, v in zip(model.class_names, iou, strict=True)},
+        "steps": trainer.max_steps,
+    }
+    path = Path(trainer.default_root_dir) / RESULT
+    temporary = path.with_suffix(".part")
+    temporary.write_text(json.dumps(result, indent=2) + "\n")
+    temporary.replace(path)
+
+
+def run(args: Sequence[str]) -> None:
+    """Run a subcommand.
+
+    Args:
+        args: "fit", "validate", "test" or "predict", and its options.
+
+    Raises:
+        ValueError: Bad input that the parser cannot see.
+    """
+    CLI(
+        WeakSegmentation,
+        SegmentationDataModule,
+        subclass_mode_data=True,
+        auto_configure_optimizers=False,
+        save_config_callback=SaveConfig,
+        parser_class=Parser,
+        parser_kwargs={name: {"allow_abbrev": False} for name in CLI.subcommands()},
+        args=list(args),
+    )

@@ -1,0 +1,138 @@
+"""DeepLab-v3+ on any dilatable timm backbone, Sec. 4.1."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lightning_modules.pretrained import find_weights
+
+
+class DeepLabV3Plus(nn.Module):
+    """Encoder with atrous convolution, ASPP, and a decoder that joins features at stride 4.
+
+    Every height and width works. 26,716,341 parameters with 21 classes and the default backbone.
+
+    Args:
+        num_classes: C.
+        backbone: timm model name, with its weight tag if it matters: "resnet34.tv_in1k" are the weights of the paper's
+            time; timm's default for "resnet34" is a newer and stronger recipe.
+        pretrained: True for the weights of that tag, False for random ones, or the path of a local weight file.
+        output_stride: Input pixels per encoder feature, 16 or 8.
+        atrous_rates: Rates of the 3 x 3 ASPP branches, for stride 16; doubled by users of stride 8.
+        channels: Width of the ASPP branches and of the decoder.
+        low_level_channels: Width to which the stride 4 features are reduced.
+
+    Raises:
+        ValueError: A stride other than 16 or 8, a backbone that is unknown or cannot be dilated.
+        FileNotFoundError: Weights that are not there and cannot be fetched.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        backbone: str = "resnet34.tv_in1k",
+        pretrained: bool | str = True,
+        output_stride: int = 16,
+        atrous_rates: Sequence[int] = (6, 12, 18),
+        channels: int = 256,
+        low_level_channels: int = 48,
+    ) -> None:
+        super().__init__()
+        if output_stride not in (8, 16):
+            raise ValueError(f"output_stride is {output_stride}; DeepLab-v3+ uses 16 or 8.")
+        self.encoder = _create_encoder(backbone, pretrained, output_stride)
+        low, high = self.encoder.feature_info.channels()
+        self.aspp = ASPP(high, atrous_rates, channels)
+        self.reduce = _conv_bn_relu(low, low_level_channels, 1)
+        self.decoder = nn.Sequential(
+            _conv_bn_relu(channels + low_level_channels, channels, 3),
+            _conv_bn_relu(channels, channels, 3),
+            nn.Conv2d(channels, num_classes, 1),
+        )
+        for part in (self.aspp, self.reduce, self.decoder):
+            part.apply(_xavier)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return logits at stride 4.
+
+        Args:
+            image: Standardized, float (N, 3, H, W).
+
+        Returns:
+            (N, C, ceil(H / 4), ceil(W / 4)).
+        """
+        low, high = self.encoder(image)
+        context = F.interpolate(self.aspp(high), size=low.shape[-2:], mode="bilinear", align_corners=False)
+        logits: Tensor = self.decoder(torch.cat([context, self.reduce(low)], dim=1))
+        return logits
+
+
+class ASPP(nn.Module):
+    """Atrous spatial pyramid pooling: a 1 x 1, one 3 x 3 per rate, and an image-level branch, projected to ``channels``.
+
+    Args:
+        in_channels: Width of the encoder's features.
+        rates: Dilations of the 3 x 3 branches.
+        channels: Width of every branch and of the output.
+    """
+
+    def __init__(self, in_channels: int, rates: Sequence[int], channels: int) -> None:
+        super().__init__()
+        self.branches = nn.ModuleList([_conv_bn_relu(in_channels, channels, 1)])
+        self.branches.extend(_conv_bn_relu(in_channels, channels, 3, dilation=rate) for rate in rates)
+        self.image_level = nn.Sequential(nn.AdaptiveAvgPool2d(1), _conv_bn_relu(in_channels, channels, 1))
+        self.project = _conv_bn_relu(channels * (len(rates) + 2), channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, in_channels, H, W) to (N, channels, H, W)."""
+        outputs = [branch(x) for branch in self.branches]
+        outputs.append(self.image_level(x).expand_as(outputs[0]))
+        projected: Tensor = self.project(torch.cat(outputs, dim=1))
+        return projected
+
+
+def _conv_bn_relu(in_channels: int, out_channels: int, size: int, dilation: int = 1) -> nn.Sequential:
+    padding = dilation * (size // 2)
+    return nn.Sequential(
+        nn.Conv2d(in_channels, out_channels, size, padding=padding, dilation=dilation, bias=False),
+        nn.BatchNorm2d(out_channels),
+        nn.ReLU(inplace=True),
+    )
+
+
+def _xavier(module: nn.Module) -> None:
+    if isinstance(module, nn.Conv2d):
+        nn.init.xavier_uniform_(module.weight)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+def _create_encoder(backbone: str, pretrained: bool | str, output_stride: int) -> Any:
+    """Build the timm feature extractor that returns the maps at stride 4 and at ``output_stride``."""
+    name = backbone.split(".")[0]
+    if not timm.is_model(name):
+        close = timm.list_models(f"*{name[:6]}*")[:5]
+        raise ValueError(f"timm has no backbone {name!r}; close names: {close or timm.list_models('resnet*')[:5]}.")
+    weights: dict[str, Any] = {}
+    if pretrained:
+        path = find_weights(backbone) if pretrained is True else Path(pretrained)
+        if not path.is_file():
+            raise FileNotFoundError(f"pretrained={str(path)!r} is not a file; pass a weight file of {backbone}, or false.")
+        weights = {"pretrained": True, "pretrained_cfg_overlay": {"file": str(path)}}
+    try:
+        encoder = timm.create_model(
+            backbone, features_only=True, output_stride=output_stride, out_indices=(1, -1), **weights
+        )
+    except (TypeError, AssertionError, NotImplementedError) as error:
+        raise ValueError(
+            f"Backbone {backbone!r} cannot be dilated to output stride {output_stride}; ResNets, ResNeXts, RegNets, "
+            "EfficientNets, MobileNets and ConvNeXts can."
+        ) from error
+    if encoder.feature_info.reduction() != [4, output_stride]:
+        raise ValueError(f"Backbone {backbone!r} has strides {encoder.feature_info.reduction()}, not 4 and {output_stride}.")
+    return encoder

@@ -1,0 +1,29 @@
+"""The PASCAL VOC palette, which spreads class indices over color space."""
+
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+
+@cache
+def voc_palette() -> NDArray[np.uint8]:
+    """Return RGB of the indices 0 to 255, (256, 3): bit 3 k + j of an index is bit 7 - k of channel j."""
+    index = np.arange(256)
+    channels = [sum(((index >> (3 * k + j)) & 1) << (7 - k) for k in range(8)) for j in range(3)]
+    return np.stack(channels, axis=1).astype(np.uint8)
+
+
+def colorize(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return RGB, uint8 (H, W, 3), of a label map (H, W)."""
+    return voc_palette()[labels]
+
+
+def save_palette_png(labels: NDArray[np.uint8], path: Path) -> None:
+    """Write a label map (H, W) as an indexed PNG: its values are class indices and it looks colored."""
+    picture = Image.fromarray(labels, mode="P")
+    picture.putpalette(voc_palette().tobytes())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture.save(path)

@@ -1,0 +1,39 @@
+"""Where the pretrained weights of a backbone lie."""
+
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import timm
+from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
+
+TIMEOUT_S = 5.0  # the hub's own client retries for most of a minute before it gives up
+
+
+def find_weights(backbone: str) -> Path:
+    """Return the weight file of a timm model with a tag, from the hub's cache or downloaded into it.
+
+    Args:
+        backbone: For example "resnet34.tv_in1k".
+
+    Raises:
+        ValueError: timm knows no pretrained weights for this model.
+        FileNotFoundError: Neither cached nor reachable; the message says what to fetch and how to pass it.
+    """
+    config = timm.get_pretrained_cfg(backbone, allow_unregistered=False)
+    if config is None or not config.hf_hub_id:
+        raise ValueError(f"timm has no pretrained weights for {backbone!r}; use pretrained: false or a weight file.")
+    repository, file = config.hf_hub_id, "model.safetensors"
+    cached = try_to_load_from_cache(repository, file)
+    if isinstance(cached, str):
+        return Path(cached)
+    page = f"{constants.ENDPOINT}/{repository}/resolve/main/{file}"
+    try:
+        urllib.request.urlopen(urllib.request.Request(page, method="HEAD"), timeout=TIMEOUT_S).close()
+        return Path(hf_hub_download(repository, file))
+    except OSError as error:  # urllib's and the hub's errors alike
+        raise FileNotFoundError(
+            f"The pretrained weights of {backbone} are not on this machine and cannot be fetched ({error}). Fetch\n"
+            f"  {page}\non a machine with a network and pass its path: --model.network.init_args.pretrained=FILE, or "
+            "train from random weights: --model.network.init_args.pretrained=false"
+        ) from error
