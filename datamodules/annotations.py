@@ -68,7 +68,7 @@ def rasterize(annotations: Sequence[Annotation], size: tuple[int, int], width: i
         if annotation.is_click:
             labels[y0:y1, x0:x1] = annotation.label
             continue
-        # cv2 paints 5 pixels for thickness=3, hence a thin line and a dilation; the margin keeps what enters from outside
+        # cv2 paints 5 pixels for thickness=3, hence a thin line and a dilation; the margin keeps what reaches in
         canvas = np.zeros((y1 - y0 + 2 * reach, x1 - x0 + 2 * reach), dtype=np.uint8)
         cv2.polylines(canvas, [pixels - [x0 - reach, y0 - reach]], isClosed=False, color=1)
         stroke = cv2.dilate(canvas, np.ones((width, width), dtype=np.uint8))

@@ -61,7 +61,7 @@ class ClickSimulator:
         centroid = pixels.mean(0)
         nearest = np.floor(centroid + 0.5 if self.round_centroid else centroid).astype(int)
         if component[nearest[1], nearest[0]]:
-            return nearest.astype(np.float64)
+            return np.asarray(nearest, dtype=np.float64)
         distance = np.hypot(*(pixels - centroid).T)
         order = np.argsort(distance, kind="stable")
         if self.inset_by_rank:

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 from pytorch_lightning import LightningDataModule, Trainer
 from torch.utils.data import DataLoader
@@ -75,7 +76,9 @@ class SegmentationDataModule(LightningDataModule, ABC):
         """All steps that are left of the run as one pass."""
         trainer = self._trainer()
         if trainer.max_steps < 1:
-            raise ValueError("The length of a run is set in steps, as the learning rate needs it: pass --trainer.max_steps.")
+            raise ValueError(
+                "The length of a run is set in steps, as the learning rate needs it: pass --trainer.max_steps."
+            )
         if self.batch_size % trainer.world_size or self.batch_size < 2 * trainer.world_size:
             raise ValueError(
                 f"batch_size {self.batch_size} cannot be shared by {trainer.world_size} devices; use a multiple of "
@@ -93,29 +96,38 @@ class SegmentationDataModule(LightningDataModule, ABC):
         )
         return DataLoader(crops, batch_sampler=sampler, **self._workers())
 
+    def predict_split(self) -> SegmentationDataset:
+        """Images to predict; the validation images unless a dataset has others."""
+        return self.val_split()
+
     def val_dataloader(self) -> DataLoader[Sample]:
         """Whole images one by one, since they differ in size; each rank has its share and none twice."""
-        trainer = self._trainer()
-        images = WholeImages(self.val_split())
-        if len(images) < trainer.world_size:
-            raise ValueError(f"{len(images)} images cannot be shared by {trainer.world_size} devices; use fewer devices.")
-        sampler = ShardSampler(len(images), trainer.global_rank, trainer.world_size)
-        return DataLoader(images, batch_size=1, sampler=sampler, **self._workers())
+        return self._whole_images(self.val_split())
 
     def test_dataloader(self) -> DataLoader[Sample]:
         """Return the validation images."""
         return self.val_dataloader()
 
     def predict_dataloader(self) -> DataLoader[Sample]:
-        """Return the validation images."""
-        return self.val_dataloader()
+        """Whole images of :meth:`predict_split`."""
+        return self._whole_images(self.predict_split())
+
+    def _whole_images(self, split: SegmentationDataset) -> DataLoader[Sample]:
+        trainer = self._trainer()
+        images = WholeImages(split)
+        if len(images) < trainer.world_size:
+            raise ValueError(
+                f"{len(images)} images cannot be shared by {trainer.world_size} devices; use fewer devices."
+            )
+        sampler = ShardSampler(len(images), trainer.global_rank, trainer.world_size)
+        return DataLoader(images, batch_size=1, sampler=sampler, **self._workers())
 
     def _trainer(self) -> Trainer:
         if self.trainer is None:
             raise RuntimeError("The loaders depend on the run: pass this datamodule to a Trainer.")
         return self.trainer
 
-    def _workers(self) -> dict[str, object]:
+    def _workers(self) -> dict[str, Any]:
         return {
             "num_workers": self.num_workers,
             "persistent_workers": self.num_workers > 0,

@@ -6,7 +6,7 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from datamodules.annotations import LabelMap
-from datamodules.sample import Sample
+from datamodules.sample import IGNORE_INDEX, Sample
 from datamodules.sampler import Draw
 from datamodules.transforms import Image, Labels, RandomScaleCropFlip, to_sample
 
@@ -27,8 +27,8 @@ class SegmentationDataset(ABC):
         """Return uint8 (H, W, 3), RGB."""
 
     @abstractmethod
-    def mask(self, index: int) -> LabelMap:
-        """Return the dense truth, uint8 (H, W), class index or IGNORE_INDEX."""
+    def mask(self, index: int) -> LabelMap | None:
+        """Return the dense truth, uint8 (H, W), class index or IGNORE_INDEX; ``None`` where there is none."""
 
     @abstractmethod
     def labels(self, index: int) -> Labels:
@@ -52,7 +52,7 @@ class AugmentedCrops(Dataset[Sample]):
     def __getitem__(self, draw: Draw) -> Sample:
         """Return the augmented crop that ``draw`` stands for."""
         rng = np.random.default_rng([self.seed, draw.epoch, draw.position])
-        index = draw.index
+        index = draw.image
         return self.transform(self.dataset.image(index), self.dataset.labels(index), self.dataset.name(index), rng)
 
 
@@ -60,8 +60,7 @@ class WholeImages(Dataset[Sample]):
     """Evaluation view: whole images with dense truth.
 
     Args:
-        dataset: Images and their masks.
-        labeled: Whether there is truth; without it every target pixel is IGNORE_INDEX.
+        dataset: Images and their masks; without a mask every target pixel is IGNORE_INDEX.
     """
 
     def __init__(self, dataset: SegmentationDataset) -> None:
@@ -73,4 +72,6 @@ class WholeImages(Dataset[Sample]):
     def __getitem__(self, index: int) -> Sample:
         """Return image ``index`` in full, all of it valid."""
         image, mask = self.dataset.image(index), self.dataset.mask(index)
+        if mask is None:
+            mask = np.full(image.shape[:2], IGNORE_INDEX, dtype=np.uint8)
         return to_sample(image, mask, np.ones(mask.shape, dtype=bool), self.dataset.name(index))

@@ -10,7 +10,7 @@ from torch.utils.data import Sampler
 class Draw(NamedTuple):
     """One training item: which image, and the coordinates of its random numbers."""
 
-    index: int
+    image: int
     epoch: int
     position: int  # in the epoch
 

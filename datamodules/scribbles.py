@@ -17,7 +17,8 @@ class ScribbleSimulator:
         min_area: Smaller components are skipped, pixels.
         segments: Straight pieces of a scribble.
         margin: Distance kept from the component's boundary, pixels.
-        tries: Random ends tried for each piece; the longest that stays inside is drawn.
+        tries: Random ends tried for each piece; of those whose piece stays inside, the farthest from the other end is
+            drawn.
     """
 
     min_area: int = 256
@@ -54,10 +55,12 @@ class ScribbleSimulator:
         candidates = np.argwhere(interior)
         vertices = [np.array(np.unravel_index(depth.argmax(), depth.shape))]
         for _ in range(self.segments):
+            vertices.reverse()  # grow both ends in turn, each as far as it can from the other
             ends = candidates[rng.integers(len(candidates), size=self.tries)]
-            lengths = np.hypot(*(ends - vertices[-1]).T)
-            for end in ends[np.argsort(-lengths, kind="stable")]:
-                steps = np.linspace(vertices[-1], end, num=2 + int(lengths.max())).round().astype(int)
+            farthest_first = np.argsort(-np.hypot(*(ends - vertices[0]).T), kind="stable")
+            for end in ends[farthest_first]:
+                count = 2 + int(abs(end - vertices[-1]).max())
+                steps = np.linspace(vertices[-1], end, num=count).round().astype(int)
                 if interior[steps[:, 0], steps[:, 1]].all():
                     vertices.append(end)
                     break

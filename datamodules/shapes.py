@@ -21,10 +21,11 @@ from datamodules.transforms import Image, Labels
 
 Grid = NDArray[np.float64]
 
-CONTRAST = 14  # grey levels between the pattern and its ground
+CONTRAST = 48  # grey levels between the marks of a pattern and its ground
+SPECKLE = 16  # grey levels between the random grains of the background
 SHADING = 10  # grey levels across an object
 NOISE = 6  # grey levels, uniform in [-NOISE, NOISE]
-DISTANCE = 70  # grey levels, least Euclidean distance in RGB between two things of one image
+DISTANCE = 50  # grey levels, least Euclidean distance in RGB between two things of one image
 SUPERVISIONS = ("clicks", "scribbles", "full")
 MIN_AREA = 40  # pixels; less of a partly hidden object gets no weak label
 
@@ -43,7 +44,7 @@ CLASSES: dict[str, tuple[Callable[[Grid, Grid], NDArray[np.bool_]], Callable[[Gr
     "square": (lambda u, v: np.maximum(abs(u), abs(v)) < 0.8, lambda x, y: x % 4 < 2),
     "triangle": (lambda u, v: (v < 0.6) & (v > 2 * abs(u) - 1), lambda x, y: (x // 2 + y // 2) % 2 < 1),
     "cross": (_cross, lambda x, y: (x % 4 < 2) & (y % 4 < 2)),
-    "ring": (_ring, lambda x, y: (x + y) % 4 < 2),
+    "ring": (_ring, lambda x, y: x < 0),
 }
 
 
@@ -62,13 +63,13 @@ def draw_scene(size: int, rng: np.random.Generator) -> tuple[Image, LabelMap, ND
     labels = np.zeros((size, size), dtype=np.uint8)
     instances = np.zeros((size, size), dtype=np.int32)
     colors = [_new_color([], rng)]
-    speckle = rng.choice([-CONTRAST / 2, CONTRAST / 2], size=(size // 2 + 1, size // 2 + 1))
+    speckle = SPECKLE * rng.choice([-0.5, 0.5], size=(size // 2 + 1, size // 2 + 1))
     speckle = speckle.repeat(2, axis=0).repeat(2, axis=1)[:size, :size, None]
     canvas = colors[0] + _shade(x / size - 0.5, y / size - 0.5, rng) + speckle
-    for instance in range(1, 1 + int(rng.integers(3, 6))):
+    for instance in range(1, 1 + int(rng.integers(5, 9))):
         label = int(rng.integers(1, 1 + len(CLASSES)))
         outline, pattern = list(CLASSES.values())[label - 1]
-        radius = rng.uniform(0.13, 0.25) * size
+        radius = rng.uniform(0.08, 0.18) * size
         center_x, center_y = rng.uniform(0.1 * size, 0.9 * size, size=2)
         cosine, sine = _direction(rng)
         dx, dy = (x - center_x) / radius, (y - center_y) / radius
@@ -83,7 +84,7 @@ def draw_scene(size: int, rng: np.random.Generator) -> tuple[Image, LabelMap, ND
 
 def _new_color(others: list[Grid], rng: np.random.Generator) -> Grid:
     while True:
-        color = rng.integers(40, 216, size=3).astype(np.float64)
+        color = rng.integers(70, 186, size=3).astype(np.float64)
         if all(((color - other) ** 2).sum() >= DISTANCE**2 for other in others):
             return color
 
@@ -145,15 +146,19 @@ class ShapesDataset(SegmentationDataset):
         return self.length
 
     def name(self, index: int) -> str:
+        """Identify the scene."""
         return f"shapes_{self.seed}_{index:04}"
 
     def image(self, index: int) -> Image:
+        """Return uint8 (size, size, 3), RGB."""
         return self._scenes[index][0]
 
     def mask(self, index: int) -> LabelMap:
+        """Return the label map, uint8 (size, size)."""
         return self._scenes[index][1]
 
     def labels(self, index: int) -> Labels:
+        """Return what ``supervision`` lets training see."""
         return self._scenes[index][2]
 
 
@@ -190,7 +195,9 @@ class ShapesDataModule(SegmentationDataModule):
         self._val = ShapesDataset(num_val, size, supervision, seed=1)
 
     def train_split(self) -> ShapesDataset:
+        """Scenes with the labels that training may see."""
         return self._train
 
     def val_split(self) -> ShapesDataset:
+        """Other scenes."""
         return self._val

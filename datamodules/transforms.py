@@ -44,7 +44,7 @@ class RandomScaleCropFlip:
         matrix = self._draw(image.shape[0], image.shape[1], rng)
         size = (self.crop, self.crop)
         centers = _shift(-0.5) @ matrix @ _shift(0.5)  # OpenCV puts pixel centers at integers
-        image_out = cv2.warpAffine(image, centers[:2], size, flags=cv2.INTER_LINEAR)
+        warped = np.asarray(cv2.warpAffine(image, centers[:2], size, flags=cv2.INTER_LINEAR), dtype=np.uint8)
         inside = np.ones(image.shape[:2], dtype=np.uint8)
         valid = cv2.warpAffine(inside, centers[:2], size, flags=cv2.INTER_NEAREST)
         if isinstance(labels, list):
@@ -52,10 +52,8 @@ class RandomScaleCropFlip:
             clicks = rasterize([a for a in moved if a.is_click], size)  # a click on the border keeps its own pixel
             target = np.where(valid, rasterize(moved, size, self.width), clicks)
         else:
-            target = cv2.warpAffine(  # type: ignore[assignment]
-                labels, centers[:2], size, flags=cv2.INTER_NEAREST, borderValue=IGNORE_INDEX
-            )
-        return to_sample(image_out, target, valid.astype(bool), name)  # type: ignore[arg-type]
+            target = cv2.warpAffine(labels, centers[:2], size, flags=cv2.INTER_NEAREST, borderValue=IGNORE_INDEX)
+        return to_sample(warped, target, valid.astype(bool), name)
 
     def _draw(self, height: int, width: int, rng: np.random.Generator) -> NDArray[np.float64]:
         """Draw the 3 x 3 map from continuous input to output coordinates.

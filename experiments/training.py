@@ -16,11 +16,9 @@ from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveCon
 from pytorch_lightning.loggers import WandbLogger
 
 from datamodules.datamodule import SegmentationDataModule
+from experiments import RESULT
 from experiments.inheritance import expand_arguments
 from lightning_modules.weak_segmentation import WeakSegmentation
-
-RESULT = "result.json"
-"""Written into the run directory when a run has made all its steps, and only then."""
 
 
 class Parser(LightningArgumentParser):
@@ -95,6 +93,8 @@ class CLI(LightningCLI):
 
     def after_fit(self) -> None:
         """Evaluate the final weights if the last step did not, and leave the result."""
+        if self.trainer.received_sigterm:  # Lightning would end with status 0
+            sys.exit(143)
         if self.trainer.global_step < self.trainer.max_steps:
             return
         if self.model.validated_at != self.trainer.max_steps:

@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import timm
 import torch
 import torch.nn.functional as F
+from timm.models import FeatureInfo
 from torch import Tensor, nn
 
 from lightning_modules.pretrained import find_weights
@@ -73,7 +74,7 @@ class DeepLabV3Plus(nn.Module):
 
 
 class ASPP(nn.Module):
-    """Atrous spatial pyramid pooling: a 1 x 1, one 3 x 3 per rate, and an image-level branch, projected to ``channels``.
+    """Atrous spatial pyramid pooling: a 1 x 1, one 3 x 3 per rate, and an image-level branch, joined by a 1 x 1.
 
     Args:
         in_channels: Width of the encoder's features.
@@ -122,7 +123,9 @@ def _create_encoder(backbone: str, pretrained: bool | str, output_stride: int) -
     if pretrained:
         path = find_weights(backbone) if pretrained is True else Path(pretrained)
         if not path.is_file():
-            raise FileNotFoundError(f"pretrained={str(path)!r} is not a file; pass a weight file of {backbone}, or false.")
+            raise FileNotFoundError(
+                f"pretrained={str(path)!r} is not a file; pass a weight file of {backbone}, or false."
+            )
         weights = {"pretrained": True, "pretrained_cfg_overlay": {"file": str(path)}}
     try:
         encoder = timm.create_model(
@@ -133,6 +136,7 @@ def _create_encoder(backbone: str, pretrained: bool | str, output_stride: int) -
             f"Backbone {backbone!r} cannot be dilated to output stride {output_stride}; ResNets, ResNeXts, RegNets, "
             "EfficientNets, MobileNets and ConvNeXts can."
         ) from error
-    if encoder.feature_info.reduction() != [4, output_stride]:
-        raise ValueError(f"Backbone {backbone!r} has strides {encoder.feature_info.reduction()}, not 4 and {output_stride}.")
+    strides = cast(FeatureInfo, encoder.feature_info).reduction()
+    if strides != [4, output_stride]:
+        raise ValueError(f"Backbone {backbone!r} has features at strides {strides}; it needs 4 and {output_stride}.")
     return encoder

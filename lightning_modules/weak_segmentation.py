@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from pytorch_lightning import LightningModule
+from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.optim import SGD
 from torch.optim.lr_scheduler import PolynomialLR
@@ -69,7 +70,9 @@ class WeakSegmentation(LightningModule):
         self.validated_at = -1  # global step of the last evaluation
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
-        self.confusion = MulticlassConfusionMatrix(len(self.class_names), ignore_index=IGNORE_INDEX, validate_args=False)
+        self.confusion = MulticlassConfusionMatrix(
+            len(self.class_names), ignore_index=IGNORE_INDEX, validate_args=False
+        )
 
     def standardize(self, image: Tensor) -> Tensor:
         """Map uint8 (N, 3, H, W) to float of zero mean and unit deviation."""
@@ -77,7 +80,7 @@ class WeakSegmentation(LightningModule):
 
     def forward(self, image: Tensor) -> Tensor:
         """Return class probabilities, (N, C, H, W), of RGB images, uint8 (N, 3, H, W)."""
-        logits = self.network(self.standardize(image))
+        logits: Tensor = self.network(self.standardize(image))
         return _resize(logits, image).softmax(dim=1)
 
     def training_step(self, batch: Sample, batch_idx: int) -> Tensor:
@@ -98,9 +101,9 @@ class WeakSegmentation(LightningModule):
 
     def validation_step(self, batch: Sample, batch_idx: int) -> Tensor:
         """Count the confusions of whole images and return the predicted classes, uint8 (N, H, W)."""
-        prediction = self(batch["image"]).argmax(dim=1)
+        prediction = self.predict_step(batch, batch_idx)
         self.confusion.update(prediction, batch["target"])
-        return prediction.to(torch.uint8)
+        return prediction
 
     def on_validation_epoch_end(self) -> None:
         """Log mIoU over the split, in percent, and per class; a class that is nowhere counts nowhere."""
@@ -121,13 +124,14 @@ class WeakSegmentation(LightningModule):
 
     def predict_step(self, batch: Sample, batch_idx: int) -> Tensor:
         """Return the predicted classes, uint8 (N, H, W)."""
-        return self(batch["image"]).argmax(dim=1).to(torch.uint8)
+        probs: Tensor = self(batch["image"])
+        return probs.argmax(dim=1).to(torch.uint8)
 
-    def configure_optimizers(self) -> tuple[list[SGD], list[dict[str, object]]]:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """SGD and lr (1 - step / max_steps)^power, stepped every batch."""
         optimizer = SGD(self.parameters(), self.learning_rate, self.momentum, weight_decay=self.weight_decay)
         schedule = PolynomialLR(optimizer, total_iters=self.trainer.max_steps, power=self.power)
-        return [optimizer], [{"scheduler": schedule, "interval": "step"}]
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
 def _resize(logits: Tensor, like: Tensor) -> Tensor:

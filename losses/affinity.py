@@ -28,7 +28,9 @@ class GaussianKernel:
 
     def __post_init__(self) -> None:
         if not self.sigma:
-            raise ValueError("A GaussianKernel needs at least one bandwidth, for example sigma={'rgb': 0.1, 'xy': 6.0}.")
+            raise ValueError(
+                "A GaussianKernel needs at least one bandwidth, for example sigma={'rgb': 0.1, 'xy': 6.0}."
+            )
         for modality, sigma in self.sigma.items():
             if not sigma > 0:
                 raise ValueError(f"sigma[{modality!r}] is {sigma}; a bandwidth must be positive.")

@@ -73,10 +73,10 @@ class GatedCRFLoss(nn.Module):
         dtype = torch.promote_types(probs.dtype, torch.float32)
         with torch.autocast(probs.device.type, enabled=False):
             self._check(probs, features, source, destination)
-            size = probs.shape[-2:]
+            height, width = probs.shape[-2:]
             probs = probs.to(dtype)
             used = {name for kernel in self.kernels for name in kernel.modalities}
-            pooled = {name: F.adaptive_avg_pool2d(features[name].to(dtype), size) for name in sorted(used)}
+            pooled = {name: F.adaptive_avg_pool2d(features[name].to(dtype), (height, width)) for name in sorted(used)}
             src, dst = (_gate(mask, probs) for mask in (source, destination))
             mu = None if self.compatibility is None else self.compatibility.to(probs)
             energy = ENGINES[self.engine](probs, pooled, self.kernels, self.radius, mu, src, dst)

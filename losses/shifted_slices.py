@@ -5,9 +5,9 @@ serves both of its ends. One sweep yields S = W y, hence both the energy and its
 window is ever stored.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import exp, log
-from typing import Any, cast
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -24,7 +24,7 @@ def gated_filter(
     radius: int,
     source: Tensor,
     destination: Tensor,
-    sign: int = 1,
+    sign: int,
 ) -> Tensor:
     """Return S_a = sum over b in Omega_r(a) without a of K_ab (G_ab + sign G_ba) values_b.
 
@@ -58,11 +58,17 @@ def gated_filter(
             weight.mul_(_mixture(kernels, maps, a, b, dy, dx, weight.dtype))
             total[..., a].addcmul_(weight, flat[..., b])
             total[..., b].addcmul_(weight, flat[..., a], value=sign)
-    return total.unflatten(-1, (-1, stride))[..., :-radius]
+    return total.view(*values.shape[:-1], stride)[..., :-radius]
 
 
 def _mixture(
-    kernels: Sequence[GaussianKernel], maps: Sequence[Tensor | None], a: slice, b: slice, dy: int, dx: int, dtype: torch.dtype
+    kernels: Sequence[GaussianKernel],
+    maps: Sequence[Tensor | None],
+    a: slice,
+    b: slice,
+    dy: int,
+    dx: int,
+    dtype: torch.dtype,
 ) -> Tensor | float:
     """K_ab between two slices of the flat image; ``maps`` are (N, D, L), in units of sqrt(2) sigma."""
     mixture: Tensor | float = 0.0
@@ -77,30 +83,34 @@ def _mixture(
     return mixture
 
 
+Filter = Callable[[Tensor, int], Tensor]
+"""``gated_filter`` with everything but the values and the sign given."""
+
+
 class _PairwiseEnergy(torch.autograd.Function):
     """The energy and, from the same sweep, its gradient."""
 
     @staticmethod
-    def forward(ctx: FunctionCtx, probs: Tensor, compatibility: Tensor | None, *window: Any) -> Tensor:
+    def forward(ctx: FunctionCtx, probs: Tensor, compatibility: Tensor | None, filtered: Filter) -> Tensor:
         if compatibility is None:  # Eq. 11; a channel of ones carries the sum of the weights
-            sums = gated_filter(F.pad(probs, (0, 0, 0, 0, 0, 1), value=1.0), *window)
+            sums = filtered(F.pad(probs, (0, 0, 0, 0, 0, 1), value=1.0), 1)
             gradient = -sums[:, :-1]
             energy = 0.5 * (sums[:, -1] + (probs * gradient).sum(1)).sum()
         else:  # Eq. 9; an asymmetric mu also meets the antisymmetric part of the gate
             symmetric = (compatibility + compatibility.T) / 2
-            gradient = torch.einsum("ij,njhw->nihw", symmetric, gated_filter(probs, *window))
+            gradient = torch.einsum("ij,njhw->nihw", symmetric, filtered(probs, 1))
             skew = compatibility - symmetric
             if skew.any():
-                gradient += torch.einsum("ij,njhw->nihw", skew, gated_filter(probs, *window, -1))
+                gradient += torch.einsum("ij,njhw->nihw", skew, filtered(probs, -1))
             energy = 0.5 * (probs * gradient).sum()
         ctx.save_for_backward(gradient)
         return energy
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
-    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
+    @once_differentiable
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, None, None]:
         (gradient,) = ctx.saved_tensors
-        return gradient * grad_output, *[None] * (len(ctx.needs_input_grad) - 1)
+        return gradient * grad_output, None, None
 
 
 def pairwise_energy(
@@ -123,7 +133,9 @@ def pairwise_energy(
                 f"features[{name!r}] requires a gradient, which the engine 'shifted' does not compute; "
                 "detach it, or use GatedCRFLoss(engine='tensor')."
             )
-    energy = _PairwiseEnergy.apply(  # type: ignore[no-untyped-call]
-        probs, compatibility, features, kernels, radius, source, destination
-    )
-    return cast(Tensor, energy)
+
+    def filtered(values: Tensor, sign: int) -> Tensor:
+        return gated_filter(values, features, kernels, radius, source, destination, sign)
+
+    energy: Tensor = _PairwiseEnergy.apply(probs, compatibility, filtered)  # type: ignore[no-untyped-call]
+    return energy

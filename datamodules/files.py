@@ -1,0 +1,65 @@
+"""Reading pictures with Pillow, which raises on truncated files and returns palette PNGs as indices."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image as PILImage
+
+from datamodules.annotations import LabelMap
+from datamodules.sample import IGNORE_INDEX
+from datamodules.transforms import Image
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+
+
+def list_images(folder: Path) -> list[Path]:
+    """Return the image files of a folder, sorted by name.
+
+    Raises:
+        ValueError: No such folder, no image in it, or two files that differ only in their suffix.
+    """
+    if not folder.is_dir():
+        raise ValueError(f"There is no folder {folder}; create it and put images into it.")
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    if not paths:
+        raise ValueError(f"{folder} holds no images; accepted are {', '.join(IMAGE_SUFFIXES)}.")
+    stems = [path.stem for path in paths]
+    if twice := sorted({stem for stem in stems if stems.count(stem) > 1}):
+        raise ValueError(f"{folder} holds several images named {twice[0]!r}; labels are found by name, so rename one.")
+    return paths
+
+
+def read_image(path: Path) -> Image:
+    """Return uint8 (H, W, 3), RGB.
+
+    Raises:
+        ValueError: A file that is missing, truncated, or no image.
+    """
+    try:
+        with PILImage.open(path) as picture:
+            return np.array(picture.convert("RGB"))
+    except (OSError, SyntaxError) as error:
+        raise ValueError(f"{path} cannot be read as an image ({error}); replace or remove it.") from error
+
+
+def read_label_map(path: Path, num_classes: int) -> LabelMap:
+    """Return class indices, uint8 (H, W), of an indexed or greyscale PNG.
+
+    Raises:
+        ValueError: A file that is missing or truncated, has colors instead of indices, or holds a value that is neither
+            a class nor IGNORE_INDEX.
+    """
+    try:
+        with PILImage.open(path) as picture:
+            mode, labels = picture.mode, np.array(picture)
+    except (OSError, SyntaxError) as error:
+        raise ValueError(f"{path} cannot be read as a mask ({error}); replace or remove it.") from error
+    if mode not in ("P", "L", "I", "I;16"):
+        raise ValueError(f"{path} has mode {mode}; a mask holds one class index per pixel, as a palette or grey PNG.")
+    wrong = sorted(set(np.unique(labels).tolist()) - {*range(num_classes), IGNORE_INDEX})
+    if wrong:
+        raise ValueError(
+            f"{path} holds the values {wrong[:5]}; use 0 to {num_classes - 1} (the lines of classes.txt) and "
+            f"{IGNORE_INDEX} for unlabeled pixels."
+        )
+    return labels.astype(np.uint8)

@@ -1,0 +1,134 @@
+"""The pictures of a table: predictions side by side (Fig. 1) and kernels (Fig. 2)."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from PIL import Image as PILImage
+
+from datamodules.dataset import SegmentationDataset
+from datamodules.sample import IGNORE_INDEX
+from datamodules.transforms import Labels
+from experiments.run import load_datamodule
+from lightning_modules.palette import colorize, voc_palette
+from losses.affinity import GaussianKernel
+
+INCHES = 1.8  # per picture
+
+
+def save_gallery(path: Path, runs: Mapping[str, Path]) -> None:
+    """Draw images, weak labels, truth and the predictions of each run: Fig. 1.
+
+    Args:
+        path: PNG to write.
+        runs: Finished runs of one dataset by title "supervision loss", whose ``gallery`` holds the same images.
+    """
+    splits = {title: load_datamodule(run).val_split() for title, run in runs.items()}
+    split = next(iter(splits.values()))
+    first = next(iter(runs.values())) / "gallery"
+    indices = [index for index in range(len(split)) if (first / f"{split.name(index)}.png").is_file()]
+    weak = {title.split()[0]: split for title, split in splits.items() if not title.startswith("full")}
+
+    columns: dict[str, Callable[[Axes, int], object]] = {"image": lambda axis, i: axis.imshow(split.image(i))}
+    for supervision, labeled in weak.items():
+        columns[supervision] = partial(_draw_weak, labeled)
+    columns["truth"] = partial(_draw_truth, split)
+    for title, run in runs.items():
+        columns[title.replace(" ", "\n", 1)] = partial(_draw_prediction, split, run)
+
+    figure = Figure(figsize=(INCHES * len(columns), INCHES * len(indices) + 0.4), layout="constrained")
+    axes = figure.subplots(len(indices), len(columns), squeeze=False)
+    for row, index in zip(axes, indices, strict=True):
+        for axis, draw in zip(row, columns.values(), strict=True):
+            draw(axis, index)
+            axis.set_axis_off()
+    for axis, title in zip(axes[0], columns, strict=True):
+        axis.set_title(title, fontsize=9)
+    figure.savefig(path, dpi=110)
+
+
+def _draw_weak(split: SegmentationDataset, axis: Axes, index: int) -> None:
+    draw_labels(axis, split.image(index), split.labels(index))
+
+
+def _draw_truth(split: SegmentationDataset, axis: Axes, index: int) -> None:
+    if (mask := split.mask(index)) is not None:
+        axis.imshow(colorize(mask))
+
+
+def _draw_prediction(split: SegmentationDataset, run: Path, axis: Axes, index: int) -> None:
+    axis.imshow(colorize(np.array(PILImage.open(run / "gallery" / f"{split.name(index)}.png"))))
+
+
+def draw_labels(axis: Axes, image: NDArray[np.uint8], labels: Labels) -> None:
+    """Draw weak labels over an image, large enough to see."""
+    faded = image // 2 + 96
+    if not isinstance(labels, list):
+        axis.imshow(np.where((labels != IGNORE_INDEX)[..., None], colorize(labels), faded))
+        return
+    axis.imshow(faded)
+    for annotation in labels:
+        color = voc_palette()[annotation.label] / 255
+        x, y = annotation.points.T - 0.5
+        if annotation.is_click:
+            axis.plot(x, y, "o", markersize=5, color=color, markeredgecolor="white", markeredgewidth=0.8)
+        else:
+            axis.plot(x, y, "-", linewidth=3.2, color="white", solid_capstyle="round")
+            axis.plot(x, y, "-", linewidth=2.2, color=color, solid_capstyle="round")
+
+
+def save_kernels(path: Path, split: SegmentationDataset, count: int = 3, radius: int = 15) -> None:
+    """Draw images above their kernels around anchors one window apart: Fig. 2.
+
+    White is high: a neighbor that would pay for a label other than the anchor's.
+
+    Args:
+        path: PNG to write.
+        split: Where the images come from.
+        count: Number of images.
+        radius: r of the windows, pixels of the image.
+    """
+    count = min(count, len(split))
+    figure = Figure(figsize=(2 * INCHES * count, 4 * INCHES), layout="constrained")
+    axes = figure.subplots(2, count, squeeze=False)
+    for column, index in enumerate(range(count)):
+        image = split.image(index)
+        axes[0, column].imshow(image)
+        axes[1, column].imshow(kernel_mosaic(image, radius), cmap="gray", vmin=0, vmax=1)
+    for axis in axes.flat:
+        axis.set_axis_off()
+    figure.savefig(path, dpi=120)
+
+
+def kernel_mosaic(
+    image: NDArray[np.uint8], radius: int, sigma_rgb: float = 0.1, sigma_xy: float = 12.0
+) -> NDArray[np.float32]:
+    """Return k(f_a, f_b) of Eq. 2 for every pixel b and the anchor a at the center of its window.
+
+    Args:
+        image: uint8 (H, W, 3).
+        radius: The image is cut into windows of side 2 r + 1; an incomplete one at the border is left out.
+        sigma_rgb: In standard deviations of ImageNet's colors, as in training.
+        sigma_xy: Pixels of the image.
+
+    Returns:
+        float32 (H', W') in [0, 1]; anchors are 1.
+    """
+    side = 2 * radius + 1
+    h, w = (length // side for length in image.shape[:2])
+    std = torch.tensor([58.395, 57.12, 57.375])
+    pixels = torch.from_numpy(image[: h * side, : w * side]) / std
+    windows = pixels.view(h, side, w, side, 3).permute(0, 2, 4, 1, 3).reshape(h * w, 3, side, side)
+    kernel = GaussianKernel({"rgb": sigma_rgb, "xy": sigma_xy})
+    scaled = kernel.scale({"rgb": windows})
+    assert scaled is not None
+    color = (scaled - scaled[..., radius, radius][..., None, None]).square().sum(1) / 2
+    offsets = range(-radius, radius + 1)
+    space = torch.tensor([[kernel.at_distance(dy, dx) for dx in offsets] for dy in offsets])
+    values = torch.exp(-color - space).view(h, w, side, side).permute(0, 2, 1, 3)
+    return values.reshape(h * side, w * side).numpy()
