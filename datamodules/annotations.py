@@ -41,8 +41,8 @@ def rasterize(annotations: Sequence[Annotation], size: tuple[int, int], width: i
     """Draw annotations in order, later ones on top.
 
     A click sets exactly ``width`` x ``width`` pixels around the pixel that contains it. A scribble is a one-pixel
-    line dilated by a square of that side: exactly ``width`` pixels wide along the axes, and at most 1.2 times that
-    across a slant.
+    line dilated by a square of that side: exactly ``width`` pixels wide along the axes, and up to sqrt(13) / 3 =
+    1.2 times that across a slant.
 
     Args:
         annotations: What to draw; parts outside the image are not drawn.
@@ -55,8 +55,7 @@ def rasterize(annotations: Sequence[Annotation], size: tuple[int, int], width: i
     Raises:
         ValueError: A width that is not odd and positive.
     """
-    if width < 1 or width % 2 == 0:
-        raise ValueError(f"width is {width}; a stroke centered on its line is 1, 3, 5, ... pixels wide.")
+    check_width(width)
     labels = np.full(size, IGNORE_INDEX, dtype=np.uint8)
     reach = width // 2
     for annotation in annotations:
@@ -75,6 +74,12 @@ def rasterize(annotations: Sequence[Annotation], size: tuple[int, int], width: i
         inside = stroke[reach : reach + y1 - y0, reach : reach + x1 - x0].astype(bool)
         labels[y0:y1, x0:x1][inside] = annotation.label
     return labels
+
+
+def check_width(width: int) -> None:
+    """Raise ``ValueError`` for a width that is not odd and positive."""
+    if width < 1 or width % 2 == 0:
+        raise ValueError(f"width is {width}; a stroke centered on its line is 1, 3, 5, ... pixels wide.")
 
 
 def drop_outside(annotations: Sequence[Annotation], size: Sequence[int]) -> list[Annotation]:

@@ -29,6 +29,19 @@ def list_images(folder: Path) -> list[Path]:
     return paths
 
 
+def image_size(path: Path) -> tuple[int, int]:
+    """Return (W, H) without decoding the image.
+
+    Raises:
+        ValueError: A file that is missing or no image.
+    """
+    try:
+        with PILImage.open(path) as picture:
+            return picture.size
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read as an image ({error}); replace or remove it.") from error
+
+
 def read_image(path: Path) -> Image:
     """Return uint8 (H, W, 3), RGB.
 

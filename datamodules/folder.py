@@ -20,14 +20,16 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
+import cv2
 import numpy as np
+from numpy.typing import NDArray
 from rich.progress import track
 
 from datamodules.annotations import Annotation, LabelMap, from_json, to_json
 from datamodules.clicks import ClickSimulator
 from datamodules.datamodule import IMAGENET_MEAN, IMAGENET_STD, SegmentationDataModule
 from datamodules.dataset import SegmentationDataset
-from datamodules.files import list_images, read_image, read_label_map
+from datamodules.files import image_size, list_images, read_image, read_label_map
 from datamodules.sample import IGNORE_INDEX
 from datamodules.scribbles import ScribbleSimulator
 from datamodules.transforms import Image, Labels
@@ -45,6 +47,7 @@ class FolderDataset(SegmentationDataset):
         num_classes: C.
         weak: What training sees: vectors by image name, a folder of sparse index PNGs, or ``None`` for the masks.
         simulate: Turns a mask and the image's index into vectors where ``weak`` is ``None``.
+        max_side: Larger images are reduced to this longest side, pixels, and their labels with them.
     """
 
     images: list[Path]
@@ -52,6 +55,7 @@ class FolderDataset(SegmentationDataset):
     num_classes: int
     weak: dict[str, list[Annotation]] | Path | None = None
     simulate: Callable[[LabelMap, int], list[Annotation]] | None = None
+    max_side: int | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -62,27 +66,32 @@ class FolderDataset(SegmentationDataset):
 
     def image(self, index: int) -> Image:
         """Return uint8 (H, W, 3), RGB."""
-        return read_image(self.images[index])
+        return reduce(read_image(self.images[index]), self._factor(index), cv2.INTER_AREA)
 
     def mask(self, index: int) -> LabelMap | None:
         """Return the dense truth, uint8 (H, W), if there is any."""
-        return None if self.masks is None else self._read_map(self.masks, index)
+        return None if self.masks is None else self._reduced_map(self.masks, index)
 
     def labels(self, index: int) -> Labels:
         """Return the vectors or the label map that training may see."""
+        if isinstance(self.weak, Path) or (self.weak is None and self.simulate is None):
+            return self._reduced_map(self.weak or self.masks, index)
+        size = np.array(image_size(self.images[index]))
+        factor = _reduced_size(size, self._factor(index)) / size  # per axis, as the reduced sides are rounded
+        return [Annotation(a.label, a.points * factor) for a in self.vectors(index)]
+
+    def vectors(self, index: int) -> list[Annotation]:
+        """Return the vectors in pixels of the file, not of the reduced image."""
         if isinstance(self.weak, dict):
             return self.weak.get(self.name(index), [])
-        folder = self.weak or self.masks
-        if folder is None:
-            raise ValueError(f"There are no labels for {self.images[index]}.")
-        labels = self._read_map(folder, index)
-        return self.simulate(labels, index) if self.simulate and self.weak is None else labels
+        assert self.simulate is not None
+        return self.simulate(self._read_map(self.masks, index), index)
 
     def problem(self, index: int) -> str | None:
         """Read everything about one image and say what is wrong with it."""
         try:
-            size = self.image(index).shape[:2]
-            for folder in {self.masks, self.weak}:
+            size = read_image(self.images[index]).shape[:2]
+            for folder in (self.masks, self.weak):
                 if isinstance(folder, Path) and (labels := self._read_map(folder, index)).shape != size:
                     return (
                         f"{folder / self.name(index)}.png is {labels.shape[1]} x {labels.shape[0]} but its image is "
@@ -92,11 +101,33 @@ class FolderDataset(SegmentationDataset):
             return str(error)
         return None
 
-    def _read_map(self, folder: Path, index: int) -> LabelMap:
+    def _factor(self, index: int) -> float:
+        if self.max_side is None:
+            return 1.0
+        return min(1.0, self.max_side / max(image_size(self.images[index])))
+
+    def _reduced_map(self, folder: Path | None, index: int) -> LabelMap:
+        return reduce(self._read_map(folder, index), self._factor(index), cv2.INTER_NEAREST_EXACT)
+
+    def _read_map(self, folder: Path | None, index: int) -> LabelMap:
+        if folder is None:
+            raise ValueError(f"There are no labels for {self.images[index]}.")
         path = folder / f"{self.name(index)}.png"
         if not path.is_file():
             raise ValueError(f"{path} is missing; every image of that split needs one.")
         return read_label_map(path, self.num_classes)
+
+
+def reduce(array: NDArray[np.uint8], factor: float, interpolation: int) -> NDArray[np.uint8]:
+    """Resize (H, W, ...) by a factor of at most 1."""
+    if factor == 1:
+        return array
+    size = _reduced_size(np.array(array.shape[1::-1]), factor).tolist()
+    return np.asarray(cv2.resize(array, size, interpolation=interpolation), dtype=np.uint8)
+
+
+def _reduced_size(size: NDArray[np.integer], factor: float) -> NDArray[np.integer]:
+    return np.maximum(1, np.rint(size * factor)).astype(np.int64)
 
 
 class FolderDataModule(SegmentationDataModule):
@@ -107,6 +138,8 @@ class FolderDataModule(SegmentationDataModule):
         supervision: What training may see: "clicks", "scribbles" or "full".
         click_simulator: For clicks that are in no file. Its ``min_area`` is in pixels of these images.
         scribble_simulator: For scribbles that are in no file.
+        max_side: Larger images are reduced to this longest side, pixels, before anything else: for photographs of
+            many megapixels, and for small machines. mIoU is then that of the reduced images.
         cache_dir: Where simulated labels and the outcome of the check are kept; ``None`` is ``root/.gatedcrf``.
         crop: See :class:`SegmentationDataModule`, as for the rest.
 
@@ -120,6 +153,7 @@ class FolderDataModule(SegmentationDataModule):
         supervision: str = "clicks",
         click_simulator: ClickSimulator | None = None,
         scribble_simulator: ScribbleSimulator | None = None,
+        max_side: int | None = None,
         cache_dir: str | None = None,
         crop: int = 256,
         scale: tuple[float, float] = (0.5, 2.0),
@@ -136,6 +170,7 @@ class FolderDataModule(SegmentationDataModule):
             raise ValueError(f"supervision is {supervision!r}; a folder has {', '.join(SUPERVISIONS)}.")
         self.root = Path(root)
         self.supervision = supervision
+        self.max_side = max_side
         self.cache_dir = Path(cache_dir) if cache_dir else self.root / ".gatedcrf"
         self.clicks = click_simulator or ClickSimulator()
         self.scribbles = scribble_simulator or ScribbleSimulator()
@@ -179,14 +214,16 @@ class FolderDataModule(SegmentationDataModule):
     def predict_split(self) -> FolderDataset:
         """Images of ``images/test`` or, where there are none, the validation images."""
         folder = self.root / "images" / "test"
-        return FolderDataset(list_images(folder), None, self.num_classes) if folder.is_dir() else self.val_split()
+        if not folder.is_dir():
+            return self.val_split()
+        return FolderDataset(list_images(folder), None, self.num_classes, max_side=self.max_side)
 
     def _split(self, name: str, weak: dict[str, list[Annotation]] | Path | None) -> FolderDataset:
         images = list_images(self.root / "images" / name)
         if weak is not None:
-            return FolderDataset(images, None, self.num_classes, weak)
+            return FolderDataset(images, None, self.num_classes, weak, max_side=self.max_side)
         simulate = None if self.supervision == "full" else self._simulate
-        return FolderDataset(images, self.root / "masks" / name, self.num_classes, simulate=simulate)
+        return FolderDataset(images, self.root / "masks" / name, self.num_classes, None, simulate, self.max_side)
 
     def _simulate(self, mask: LabelMap, index: int) -> list[Annotation]:
         classes = {label: label for label in range(self.num_classes)}
@@ -199,8 +236,8 @@ class FolderDataModule(SegmentationDataModule):
         path = self.cache_dir / f"{self.supervision}-{self._digest()}.json"
         if not path.is_file():
             with ThreadPoolExecutor() as pool:
-                found = track(pool.map(split.labels, range(len(split))), "Simulating", len(split), transient=True)
-                content = {split.name(i): to_json(a) for i, a in enumerate(found) if isinstance(a, list)}
+                found = track(pool.map(split.vectors, range(len(split))), "Simulating", len(split), transient=True)
+                content = {split.name(i): to_json(a) for i, a in enumerate(found)}
             self.cache_dir.mkdir(parents=True, exist_ok=True)
             temporary = path.with_suffix(".part")
             temporary.write_text(json.dumps(content))
@@ -217,8 +254,9 @@ class FolderDataModule(SegmentationDataModule):
     def _read_vectors(self, path: Path) -> dict[str, list[Annotation]]:
         try:
             weak = {name: from_json(items) for name, items in json.loads(path.read_text()).items()}
-        except (ValueError, AttributeError) as error:
-            raise ValueError(f"{path}: {error}") from error
+        except (ValueError, AttributeError, TypeError, OverflowError) as error:
+            form = '{"NAME": [{"class": 1, "points": [[x, y], ...]}, ...], ...}'
+            raise ValueError(f"{path} is not of the form {form}: {error}") from error
         known = {image.stem for image in list_images(self.root / "images" / "train")}
         for name, annotations in weak.items():
             if name not in known:

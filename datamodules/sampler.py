@@ -43,7 +43,7 @@ class StreamBatchSampler(Sampler[list[Draw]]):
         self.world = world
 
     def __len__(self) -> int:
-        return self.steps
+        return self.steps  # of the whole run: a resumed Lightning loop goes on counting from ``start``
 
     def __iter__(self) -> Iterator[list[Draw]]:
         share = self.batch_size // self.world

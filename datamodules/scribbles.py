@@ -59,8 +59,9 @@ class ScribbleSimulator:
             ends = candidates[rng.integers(len(candidates), size=self.tries)]
             farthest_first = np.argsort(-np.hypot(*(ends - vertices[0]).T), kind="stable")
             for end in ends[farthest_first]:
-                count = 2 + int(abs(end - vertices[-1]).max())
-                steps = np.linspace(vertices[-1], end, num=count).round().astype(int)
+                line = np.linspace(vertices[-1], end, num=1 + int(abs(end - vertices[-1]).max()))
+                rounded = [np.floor(line + 0.5 + 1e-6), np.ceil(line - 0.5 - 1e-6)]  # a tie may be drawn either way
+                steps = np.concatenate(rounded).astype(int)
                 if interior[steps[:, 0], steps[:, 1]].all():
                     vertices.append(end)
                     break

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from datamodules.annotations import Annotation, LabelMap, drop_outside, rasterize
+from datamodules.annotations import Annotation, LabelMap, check_width, drop_outside, rasterize
 from datamodules.sample import IGNORE_INDEX, Sample
 
 Image = NDArray[np.uint8]
@@ -25,12 +25,22 @@ class RandomScaleCropFlip:
         scale: Bounds of the uniform zoom of the image, as in DeepLab.
         flip: Probability of the horizontal flip.
         width: Width of clicks and strokes, 1 or 3 pixels of the output.
+
+    Raises:
+        ValueError: A crop below 1, bounds of the zoom that are not positive and in order, or an even width.
     """
 
     crop: int
     scale: tuple[float, float] = (0.5, 2.0)
     flip: float = 0.5
     width: int = 1
+
+    def __post_init__(self) -> None:
+        if self.crop < 1:
+            raise ValueError(f"crop is {self.crop}; it needs at least 1 pixel.")
+        if not 0 < self.scale[0] <= self.scale[1]:
+            raise ValueError(f"scale is {self.scale}; give the least and the greatest zoom, both positive.")
+        check_width(self.width)
 
     def __call__(self, image: Image, labels: Labels, name: str, rng: np.random.Generator) -> Sample:
         """Return a sample of ``crop`` x ``crop`` pixels; padding is black, unlabeled and not valid.
@@ -44,9 +54,11 @@ class RandomScaleCropFlip:
         matrix = self._draw(image.shape[0], image.shape[1], rng)
         size = (self.crop, self.crop)
         centers = _shift(-0.5) @ matrix @ _shift(0.5)  # OpenCV puts pixel centers at integers
-        warped = np.asarray(cv2.warpAffine(image, centers[:2], size, flags=cv2.INTER_LINEAR), dtype=np.uint8)
         inside = np.ones(image.shape[:2], dtype=np.uint8)
         valid = cv2.warpAffine(inside, centers[:2], size, flags=cv2.INTER_NEAREST)
+        warped = np.empty((*size, 3), dtype=np.uint8)  # the border is repeated, or black would bleed into valid pixels
+        cv2.warpAffine(image, centers[:2], size, warped, cv2.INTER_LINEAR, cv2.BORDER_REPLICATE)
+        warped[valid == 0] = 0
         if isinstance(labels, list):
             moved = [_move(a, matrix) for a in drop_outside(labels, image.shape)]
             clicks = rasterize([a for a in moved if a.is_click], size)  # a click on the border keeps its own pixel
@@ -92,4 +104,7 @@ def _shift(offset: float) -> NDArray[np.float64]:
 
 
 def _move(annotation: Annotation, matrix: NDArray[np.float64]) -> Annotation:
-    return Annotation(annotation.label, annotation.points @ matrix[:2, :2].T + matrix[:2, 2])
+    points = annotation.points
+    if annotation.is_click:
+        points = np.floor(points) + 0.5  # a click stands for its pixel, whose center moves, mirrored exactly by a flip
+    return Annotation(annotation.label, points @ matrix[:2, :2].T + matrix[:2, 2])

@@ -1,8 +1,13 @@
 """The command ``gatedcrf``."""
 
 import sys
+import traceback
 from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
+
+from experiments import EXPERIMENTS
+from experiments.errors import brief
 
 COMMANDS = {
     "fit": ("experiments.training", "train a model"),
@@ -32,7 +37,12 @@ def main(args: Sequence[str] | None = None) -> None:
     try:
         run(list(args) if module == "experiments.training" else list(args[1:]))
     except (ValueError, FileNotFoundError) as error:
-        sys.exit(f"gatedcrf: error: {error}")
+        where = Path(traceback.extract_tb(error.__traceback__)[-1].filename)
+        ours = EXPERIMENTS.parent in where.parents and "site-packages" not in where.parts
+        if not (ours or "jsonargparse" in where.parts or isinstance(error, FileNotFoundError)):
+            raise  # no bad input but a defect, whose traceback matters
+        sys.stderr.write(f"gatedcrf: error: {brief(str(error))}\n")
+        sys.exit(2)
 
 
 if __name__ == "__main__":

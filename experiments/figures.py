@@ -6,11 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image as PILImage
 
+from datamodules.datamodule import IMAGENET_STD
 from datamodules.dataset import SegmentationDataset
 from datamodules.sample import IGNORE_INDEX
 from datamodules.transforms import Labels
@@ -41,7 +43,9 @@ def save_gallery(path: Path, runs: Mapping[str, Path]) -> None:
     for title, run in runs.items():
         columns[title.replace(" ", "\n", 1)] = partial(_draw_prediction, split, run)
 
-    figure = Figure(figsize=(INCHES * len(columns), INCHES * len(indices) + 0.4), layout="constrained")
+    tallest = max(split.image(index).shape[0] / split.image(index).shape[1] for index in indices)
+    size = (INCHES * len(columns), INCHES * tallest * len(indices) + 0.4)
+    figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(len(indices), len(columns), squeeze=False)
     for row, index in zip(axes, indices, strict=True):
         for axis, draw in zip(row, columns.values(), strict=True):
@@ -82,53 +86,52 @@ def draw_labels(axis: Axes, image: NDArray[np.uint8], labels: Labels) -> None:
             axis.plot(x, y, "-", linewidth=2.2, color=color, solid_capstyle="round")
 
 
-def save_kernels(path: Path, split: SegmentationDataset, count: int = 3, radius: int = 15) -> None:
-    """Draw images above their kernels around anchors one window apart: Fig. 2.
+def save_kernels(path: Path, split: SegmentationDataset, count: int = 3) -> None:
+    """Draw images above their kernels, on the logits grid and with the values of Sec. 4.1: Fig. 2.
 
-    White is high: a neighbor that would pay for a label other than the anchor's.
+    White is high: a neighbor that pays for a label other than that of the anchor at the center of the window.
 
     Args:
         path: PNG to write.
         split: Where the images come from.
         count: Number of images.
-        radius: r of the windows, pixels of the image.
     """
-    count = min(count, len(split))
-    figure = Figure(figsize=(2 * INCHES * count, 4 * INCHES), layout="constrained")
-    axes = figure.subplots(2, count, squeeze=False)
-    for column, index in enumerate(range(count)):
-        image = split.image(index)
-        axes[0, column].imshow(image)
-        axes[1, column].imshow(kernel_mosaic(image, radius), cmap="gray", vmin=0, vmax=1)
+    images = [split.image(k * len(split) // count) for k in range(min(count, len(split)))]
+    tallest = max(image.shape[0] / image.shape[1] for image in images)
+    figure = Figure(figsize=(2 * INCHES * len(images), 4 * INCHES * tallest), layout="constrained")
+    axes = figure.subplots(2, len(images), squeeze=False)
+    for (above, below), image in zip(axes.T, images, strict=True):
+        above.imshow(image)
+        below.imshow(kernel_mosaic(image), cmap="gray", vmin=0, vmax=1)
     for axis in axes.flat:
         axis.set_axis_off()
-    figure.savefig(path, dpi=120)
+    figure.savefig(path, dpi=110)
 
 
 def kernel_mosaic(
-    image: NDArray[np.uint8], radius: int, sigma_rgb: float = 0.1, sigma_xy: float = 12.0
+    image: NDArray[np.uint8], kernel: GaussianKernel | None = None, radius: int = 5, stride: int = 4
 ) -> NDArray[np.float32]:
-    """Return k(f_a, f_b) of Eq. 2 for every pixel b and the anchor a at the center of its window.
+    """Return k(f_a, f_b) of Eq. 2 for every cell b and the anchor a at the center of its window.
 
     Args:
         image: uint8 (H, W, 3).
-        radius: The image is cut into windows of side 2 r + 1; an incomplete one at the border is left out.
-        sigma_rgb: In standard deviations of ImageNet's colors, as in training.
-        sigma_xy: Pixels of the image.
+        kernel: Of "rgb", in standard deviations of ImageNet's colors, and "xy"; ``None`` is that of Sec. 4.1.
+        radius: r; the grid is cut into windows of side 2 r + 1, and an incomplete one at the border is left out.
+        stride: Pixels per cell of the grid; colors are averaged over them.
 
     Returns:
-        float32 (H', W') in [0, 1]; anchors are 1.
+        float32 (H', W') in [0, 1], a value per cell; anchors are 1.
     """
+    kernel = kernel or GaussianKernel()
     side = 2 * radius + 1
-    h, w = (length // side for length in image.shape[:2])
-    std = torch.tensor([58.395, 57.12, 57.375])
-    pixels = torch.from_numpy(image[: h * side, : w * side]) / std
-    windows = pixels.view(h, side, w, side, 3).permute(0, 2, 4, 1, 3).reshape(h * w, 3, side, side)
-    kernel = GaussianKernel({"rgb": sigma_rgb, "xy": sigma_xy})
+    rows, columns = (length // stride // side for length in image.shape[:2])
+    colors = torch.from_numpy(image).permute(2, 0, 1).float() / torch.tensor(IMAGENET_STD).view(3, 1, 1)
+    cells = F.avg_pool2d(colors, stride)[:, : rows * side, : columns * side]
+    windows = cells.reshape(3, rows, side, columns, side).permute(1, 3, 0, 2, 4).flatten(0, 1)
     scaled = kernel.scale({"rgb": windows})
     assert scaled is not None
-    color = (scaled - scaled[..., radius, radius][..., None, None]).square().sum(1) / 2
+    color = (scaled - scaled[..., radius, radius, None, None]).square().sum(1) / 2
     offsets = range(-radius, radius + 1)
     space = torch.tensor([[kernel.at_distance(dy, dx) for dx in offsets] for dy in offsets])
-    values = torch.exp(-color - space).view(h, w, side, side).permute(0, 2, 1, 3)
-    return values.reshape(h * side, w * side).numpy()
+    values = torch.exp(-color - space).view(rows, columns, side, side).permute(0, 2, 1, 3)
+    return np.asarray(values.reshape(rows * side, columns * side))

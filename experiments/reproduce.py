@@ -51,7 +51,8 @@ def run(args: Sequence[str]) -> None:
 
 
 def _parse(args: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser("gatedcrf reproduce", description=__doc__, allow_abbrev=False)
+    epilog = "Options after -- go to `gatedcrf fit` of every cell, for example: -- --data.root=FOLDER"
+    parser = argparse.ArgumentParser("gatedcrf reproduce", description=__doc__, epilog=epilog, allow_abbrev=False)
     parser.add_argument("table", help="name of a table, for example table1")
     parser.add_argument("--dataset", default="shapes", help="a file of experiments/datasets (default: shapes)")
     parser.add_argument(
@@ -59,8 +60,10 @@ def _parse(args: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--seeds", type=int, default=1, help="runs per cell, seeded 0, 1, ... (default: 1)")
     parser.add_argument("--runs", default="runs", help="where the runs are kept (default: runs)")
-    parser.add_argument("overrides", nargs="*", help="after --: options of `gatedcrf fit` for every cell")
-    return parser.parse_args(args)
+    split = list(args).index("--") if "--" in args else len(args)
+    options = parser.parse_args(args[:split])
+    options.overrides = list(args[split + 1 :])
+    return options
 
 
 def _select(table: tables.Table, folder: Path, options: argparse.Namespace) -> list[Cell]:

@@ -3,10 +3,12 @@
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 from jsonargparse import ArgumentParser
 
 from datamodules.datamodule import SegmentationDataModule
+from lightning_modules.weak_segmentation import WeakSegmentation
 
 
 def load_config(run: Path) -> dict[str, Any]:
@@ -26,3 +28,25 @@ def load_datamodule(run: Path) -> SegmentationDataModule:
     parsed = parser.parse_object({"data": load_config(run)["data"]})
     datamodule: SegmentationDataModule = parser.instantiate(parsed).data
     return datamodule
+
+
+def load_model(run: Path, checkpoint: str = "best") -> WeakSegmentation:
+    """Rebuild the model of a run with the weights of one of its checkpoints, ready to predict.
+
+    Args:
+        run: The run directory.
+        checkpoint: "best" (by mIoU on val) or "last".
+
+    Raises:
+        FileNotFoundError: The run has no such checkpoint.
+    """
+    weights = torch.load(run / "checkpoints" / f"{checkpoint}.ckpt", map_location="cpu", weights_only=True)
+    datamodule = load_datamodule(run)
+    config = load_config(run)["model"]
+    config["network"]["init_args"] |= {"num_classes": datamodule.num_classes, "pretrained": False}
+    config |= {name: getattr(datamodule, name) for name in ("class_names", "mean", "std")}
+    parser = ArgumentParser()
+    parser.add_class_arguments(WeakSegmentation, "model")
+    model: WeakSegmentation = parser.instantiate(parser.parse_object({"model": config})).model
+    model.load_state_dict(weights["state_dict"])
+    return model.eval()

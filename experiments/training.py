@@ -2,10 +2,8 @@
 
 import json
 import os
-import re
 import sys
 from collections.abc import Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -14,9 +12,11 @@ from lightning_utilities.core.rank_zero import rank_zero_only
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from pytorch_lightning.loggers import WandbLogger
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from datamodules.datamodule import SegmentationDataModule
 from experiments import RESULT
+from experiments.errors import brief
 from experiments.inheritance import expand_arguments
 from lightning_modules.weak_segmentation import WeakSegmentation
 
@@ -26,15 +26,10 @@ class Parser(LightningArgumentParser):
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print the reason and, for an unknown key, the closest known one, and exit with status 2."""
-        lines = [line.rstrip() for line in message.splitlines() if line.strip()]
-        shown = lines if len(lines) <= 40 else [lines[0], *lines[-3:]]
-        unknown = re.search(r"--([\w.]+)|[Kk]ey \"?'?([\w.]+)", message)
-        if unknown and ("nrecognized" in message or "not expected" in message or "No action" in message):
-            parser = getattr(ex, "subcommand_parser", None) or self
-            known = {action.dest for action in parser._actions} | {a.dest.split(".")[-1] for a in parser._actions}
-            close = get_close_matches((unknown[1] or unknown[2]).split("=")[0], sorted(known), n=1, cutoff=0.7)
-            shown += [f"Did you mean {close[0]}?"] if close else []
-        sys.stderr.write("gatedcrf: error: " + "\n  ".join(shown) + "\n")
+        parser = getattr(ex, "subcommand_parser", None) or self
+        dests = [action.dest for action in parser._actions]
+        known = {*dests, *(dest.rpartition(".")[2] for dest in dests)}
+        sys.stderr.write(f"gatedcrf: error: {brief(message, known)}\n")
         self.exit(2)
 
 
@@ -92,11 +87,10 @@ class CLI(LightningCLI):
             )
 
     def after_fit(self) -> None:
-        """Evaluate the final weights if the last step did not, and leave the result."""
-        if self.trainer.received_sigterm:  # Lightning would end with status 0
-            sys.exit(143)
+        """Save the final weights, evaluate them if the last step did not, and leave the result."""
         if self.trainer.global_step < self.trainer.max_steps:
             return
+        self.trainer.save_checkpoint(Path(self.trainer.default_root_dir) / "checkpoints" / "last.ckpt")
         if self.model.validated_at != self.trainer.max_steps:
             self.trainer.validate(self.model, datamodule=self.datamodule, verbose=False)
         write_result(self.model, self.trainer)
@@ -125,14 +119,18 @@ def run(args: Sequence[str]) -> None:
 
     Raises:
         ValueError: Bad input that the parser cannot see.
+        SystemExit: With status 143 if terminated, after a checkpoint has been saved.
     """
-    CLI(
-        WeakSegmentation,
-        SegmentationDataModule,
-        subclass_mode_data=True,
-        auto_configure_optimizers=False,
-        save_config_callback=SaveConfig,
-        parser_class=Parser,
-        parser_kwargs={name: {"allow_abbrev": False} for name in CLI.subcommands()},
-        args=list(args),
-    )
+    try:
+        CLI(
+            WeakSegmentation,
+            SegmentationDataModule,
+            subclass_mode_data=True,
+            auto_configure_optimizers=False,
+            save_config_callback=SaveConfig,
+            parser_class=Parser,
+            parser_kwargs={"allow_abbrev": False},  # or a misspelled option could be taken for another
+            args=list(args),
+        )
+    except SIGTERMException:  # would end with status 0
+        sys.exit(143)

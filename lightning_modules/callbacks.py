@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers import WandbLogger
+from pytorch_lightning.trainer.states import TrainerFn
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
@@ -17,7 +18,7 @@ from lightning_modules.weak_segmentation import WeakSegmentation
 
 
 class PredictionGallery(Callback):
-    """Shows the first validation images over time: indexed PNGs in ``gallery`` and, with W&B, a row of panels each.
+    """Shows evenly spread validation images over time: indexed PNGs in ``gallery`` and, with W&B, panels.
 
     Args:
         count: Number of images.
@@ -32,7 +33,9 @@ class PredictionGallery(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
     ) -> None:
         """Keep image, truth and prediction side by side."""
-        if batch_idx >= self.count or trainer.sanity_checking or not trainer.is_global_zero:
+        batches = int(trainer.num_val_batches[0])
+        shown = {k * batches // self.count for k in range(self.count)}
+        if batch_idx not in shown or trainer.sanity_checking or not trainer.is_global_zero:
             return
         prediction = _array(outputs)
         save_palette_png(prediction, Path(trainer.default_root_dir) / "gallery" / f"{batch['name'][0]}.png")
@@ -61,7 +64,7 @@ class PerClassTable(Callback):
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("w", newline="") as file:
             csv.writer(file).writerows([("class", "IoU"), *rows])
-        if not trainer.training or trainer.global_step == trainer.max_steps:
+        if trainer.state.fn != TrainerFn.FITTING or trainer.global_step == trainer.max_steps:
             table = Table("class", "IoU", title=f"step {trainer.global_step}")
             for row in rows:
                 table.add_row(*row)

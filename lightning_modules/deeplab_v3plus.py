@@ -131,10 +131,10 @@ def _create_encoder(backbone: str, pretrained: bool | str, output_stride: int) -
         encoder = timm.create_model(
             backbone, features_only=True, output_stride=output_stride, out_indices=(1, -1), **weights
         )
-    except (TypeError, AssertionError, NotImplementedError) as error:
+    except (TypeError, AssertionError, NotImplementedError, RuntimeError) as error:
         raise ValueError(
-            f"Backbone {backbone!r} cannot be dilated to output stride {output_stride}; ResNets, ResNeXts, RegNets, "
-            "EfficientNets, MobileNets and ConvNeXts can."
+            f"Backbone {backbone!r} cannot be built with output stride {output_stride} ({error}); ResNets, ResNeXts, RegNets, "
+            "EfficientNets and MobileNets can."
         ) from error
     strides = cast(FeatureInfo, encoder.feature_info).reduction()
     if strides != [4, output_stride]:

@@ -20,7 +20,7 @@ def find_weights(backbone: str) -> Path:
         ValueError: timm knows no pretrained weights for this model.
         FileNotFoundError: Neither cached nor reachable; the message says what to fetch and how to pass it.
     """
-    config = timm.get_pretrained_cfg(backbone, allow_unregistered=False)
+    config = timm.get_pretrained_cfg(backbone) if timm.is_model_pretrained(backbone) else None
     if config is None or not config.hf_hub_id:
         raise ValueError(f"timm has no pretrained weights for {backbone!r}; use pretrained: false or a weight file.")
     repository, file = config.hf_hub_id, "model.safetensors"

@@ -45,6 +45,8 @@ class GatedCRFLoss(nn.Module):
         if engine not in ENGINES:
             raise ValueError(f"engine is {engine!r}; choose one of {sorted(ENGINES)}.")
         self.kernels = [GaussianKernel()] if kernels is None else list(kernels)
+        if not self.kernels:
+            raise ValueError("kernels is empty; name at least one GaussianKernel, or None for that of Sec. 4.1.")
         self.radius = radius
         self.authors_denominator = authors_denominator
         self.engine = engine
@@ -112,6 +114,6 @@ def _check_compatibility(compatibility: Sequence[Sequence[float]] | Tensor) -> T
     matrix = torch.as_tensor(compatibility, dtype=torch.get_default_dtype())
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
         raise ValueError(f"compatibility has shape {tuple(matrix.shape)}; pass a square (C, C) matrix.")
-    if (matrix < 0).any() or matrix.diagonal().any():
-        raise ValueError("compatibility must be non-negative with a zero diagonal: equal labels cost nothing.")
+    if not (matrix >= 0).all() or matrix.diagonal().any():
+        raise ValueError(f"compatibility must be non-negative with a zero diagonal, not {matrix.tolist()}.")
     return matrix

@@ -38,6 +38,7 @@ class PartialCrossEntropyLoss(nn.Module):
             target: Integer (N, H, W), class index or ``ignore_index``.
         """
         target = target.long()
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))  # half precision cannot count the pixels
         weight = None if self.class_weights is None else self.class_weights.to(logits)
         total = F.cross_entropy(logits, target, weight, ignore_index=self.ignore_index, reduction="sum")
         labeled = target[target != self.ignore_index]

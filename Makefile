@@ -1,0 +1,29 @@
+# make demo   the main job on the embedded dataset: train, compare, draw
+# make test   ruff, mypy and the test suite
+# Both create .venv first if it is missing, and install only when a file that decides it has changed.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/installed
+
+.PHONY: demo test install
+
+demo: $(STAMP)
+	$(BIN)/gatedcrf reproduce table1 --dataset shapes --runs runs/demo \
+	    --cells clicks/pCE clicks/GCRF_s scribbles/GCRF_s full/pCE
+
+test: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+install: $(STAMP)
+
+$(STAMP): setup.cfg pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if v in [(3, 11), (3, 12)] else \
+	    "Python 3.11 or 3.12 is needed, not %d.%d; name one: make PYTHON=python3.12" % v)'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
+	touch $@

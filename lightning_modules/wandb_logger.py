@@ -1,0 +1,67 @@
+"""A W&B logger that never stops a run."""
+
+import os
+import re
+import warnings
+from netrc import NetrcParseError, netrc
+from typing import Any
+from urllib.parse import urlparse
+
+import wandb
+from lightning_fabric.loggers.logger import rank_zero_experiment
+from pytorch_lightning.loggers import WandbLogger
+
+
+class ForgivingWandbLogger(WandbLogger):
+    """Logs to W&B, or beside the run for a later ``wandb sync`` where there is no key or no network.
+
+    Args:
+        project: W&B project.
+        save_dir: The run directory, set by the command line. The run is named after it, so a resumed run continues
+            under the same id.
+        offline: ``None`` is offline exactly where no API key is found.
+        init_timeout: Seconds to wait for the server.
+        tags: W&B tags.
+    """
+
+    def __init__(
+        self,
+        project: str = "gated-crf",
+        save_dir: str = ".",
+        offline: bool | None = None,
+        init_timeout: float = 30.0,
+        tags: list[str] | None = None,
+    ) -> None:
+        name = re.sub(r"[^\w.-]+", "-", save_dir).strip("-.") or "run"
+        super().__init__(
+            project=project,
+            save_dir=save_dir,
+            name=name,
+            id=name[-64:],
+            resume="allow",
+            tags=tags,
+            offline=not has_api_key() if offline is None else offline,
+            settings=wandb.Settings(init_timeout=init_timeout, console="off"),
+        )
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> Any:
+        """Return the W&B run, offline if the server cannot be reached."""
+        try:
+            return super().experiment
+        except wandb.errors.Error as error:
+            warnings.warn(f"W&B is not reachable ({error}); logging offline. Later: wandb sync", stacklevel=2)
+            self._wandb_init["mode"] = "offline"
+            return super().experiment
+
+
+def has_api_key() -> bool:
+    """Return whether an API key is in the environment or in the netrc file, where ``wandb login`` puts it."""
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
+    try:
+        return netrc(os.environ.get("NETRC")).authenticators(host) is not None
+    except (OSError, NetrcParseError):
+        return False

@@ -1,0 +1,122 @@
+"""Loaders of a run, attached to a real Trainer."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pytorch_lightning import LightningModule, Trainer
+from torch import Tensor, nn
+
+from datamodules.sample import Sample
+from datamodules.shapes import ShapesDataModule
+
+
+def make_trainer(**options: Any) -> Trainer:
+    settings = {"max_steps": 3, "logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+    return Trainer(**{**settings, "accelerator": "cpu", "enable_checkpointing": False, **options})
+
+
+def make_data(trainer: Trainer | None = None, **options: Any) -> ShapesDataModule:
+    settings = {"num_train": 5, "num_val": 3, "size": 48, "crop": 32, "batch_size": 4}
+    data = ShapesDataModule(**{**settings, **options})
+    data.trainer = trainer or make_trainer()
+    return data
+
+
+def train_batches(**options: Any) -> list[Sample]:
+    return list(make_data(**options).train_dataloader())
+
+
+def same(a: Sample, b: Sample) -> bool:
+    return a["name"] == b["name"] and all(torch.equal(a[key], b[key]) for key in ("image", "target", "valid"))
+
+
+class Recorder(LightningModule):
+    """The smallest real network; remembers the batches it was trained on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Conv2d(3, 1, 1)
+        self.seen: list[Sample] = []
+
+    def training_step(self, batch: Sample, _: int) -> Tensor:
+        self.seen.append(batch)
+        return self.layer(batch["image"] / 255).mean()
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+def test_workers_change_nothing() -> None:
+    alone, shared = train_batches(), train_batches(num_workers=2)
+    assert len(alone) == 3
+    assert all(same(a, b) for a, b in zip(alone, shared, strict=True))
+
+
+def test_batches_are_a_function_of_the_seed() -> None:
+    first, again, other = train_batches(seed=1), train_batches(seed=1), train_batches(seed=2)
+    assert all(same(a, b) for a, b in zip(first, again, strict=True))
+    assert not any(torch.equal(a["image"], b["image"]) for a, b in zip(first, other, strict=True))
+
+
+def test_batch_is_collated() -> None:
+    batch = train_batches(supervision="full")[0]
+    assert (batch["image"].dtype, batch["image"].shape) == (torch.uint8, (4, 3, 32, 32))
+    assert (batch["target"].dtype, batch["target"].shape) == (torch.uint8, (4, 32, 32))
+    assert (batch["valid"].dtype, batch["valid"].shape) == (torch.bool, (4, 32, 32))
+    assert len(batch["name"]) == 4
+
+
+def test_resumed_run_sees_the_batches_of_an_uninterrupted_one(tmp_path: Path) -> None:
+    whole, first, second = Recorder(), Recorder(), Recorder()
+    make_trainer(max_steps=5).fit(whole, datamodule=make_data())
+    interrupted = make_trainer(max_steps=2)
+    interrupted.fit(first, datamodule=make_data())
+    interrupted.save_checkpoint(tmp_path / "last.ckpt")
+    make_trainer(max_steps=5).fit(second, datamodule=make_data(), ckpt_path=tmp_path / "last.ckpt")
+    assert len(whole.seen) == 5
+    assert len(second.seen) == 3
+    assert all(same(a, b) for a, b in zip(whole.seen, first.seen + second.seen, strict=True))
+
+
+def test_rank_takes_its_share_of_each_batch_and_of_the_images() -> None:
+    pair = make_trainer(devices=2, strategy="ddp")
+    for whole, half in zip(train_batches(), make_data(pair).train_dataloader(), strict=True):
+        assert half["name"] == whole["name"][:2]
+        assert torch.equal(half["image"], whole["image"][:2])
+    names = [batch["name"] for batch in make_data(pair).val_dataloader()]
+    assert names == [["shapes_1_0000"], ["shapes_1_0002"]]
+
+
+@pytest.mark.parametrize(("devices", "batch_size"), [(1, 1), (2, 5), (2, 2), (4, 4)])
+def test_batch_size_that_devices_cannot_share_is_refused(devices: int, batch_size: int) -> None:
+    trainer = make_trainer(devices=devices, strategy="ddp" if devices > 1 else "auto")
+    with pytest.raises(ValueError, match=f"batch_size {batch_size} cannot be shared by {devices} devices; use"):
+        make_data(trainer, batch_size=batch_size).train_dataloader()
+
+
+def test_fewer_images_than_devices_are_refused() -> None:
+    with pytest.raises(ValueError, match="3 images cannot be shared by 4 devices; use fewer"):
+        make_data(make_trainer(devices=4, strategy="ddp")).val_dataloader()
+
+
+def test_run_without_a_number_of_steps_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"pass --trainer\.max_steps"):
+        make_data(make_trainer(max_steps=-1, max_epochs=1)).train_dataloader()
+
+
+def test_loaders_without_a_trainer_are_refused() -> None:
+    with pytest.raises(RuntimeError, match="to a Trainer"):
+        ShapesDataModule(num_train=2, num_val=2, size=48, crop=32).val_dataloader()
+
+
+def test_evaluation_reads_every_image_whole_and_in_order() -> None:
+    data = make_data()
+    for loader in (data.val_dataloader(), data.test_dataloader(), data.predict_dataloader()):
+        batches = list(loader)
+        assert [batch["name"] for batch in batches] == [[f"shapes_1_000{index}"] for index in range(3)]
+        for index, batch in enumerate(batches):
+            assert torch.equal(batch["target"][0], torch.from_numpy(data.val_split().mask(index)))
+            assert batch["valid"].all()
+    assert data.num_classes == len(data.class_names) == 6

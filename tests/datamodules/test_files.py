@@ -1,0 +1,107 @@
+"""Pictures are read exactly or refused by name."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image as PILImage
+
+from datamodules.annotations import LabelMap
+from datamodules.files import image_size, list_images, read_image, read_label_map
+
+SaveMask = Callable[[Path, LabelMap], None]
+MASK = np.array([[0, 1, 2, 255], [2, 2, 0, 1]], dtype=np.uint8)
+
+
+def noise(height: int = 40, width: int = 60) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, size=(height, width, 3), dtype=np.uint8)
+
+
+def test_palette_is_read_as_indices(tmp_path: Path, save_mask: SaveMask) -> None:
+    save_mask(tmp_path / "mask.png", MASK)
+    labels = read_label_map(tmp_path / "mask.png", 3)
+    assert labels.dtype == np.uint8
+    np.testing.assert_array_equal(labels, MASK)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_grey_mask_of_8_or_16_bits_is_read(tmp_path: Path, dtype: type) -> None:
+    PILImage.fromarray(MASK.astype(dtype)).save(tmp_path / "mask.png")
+    labels = read_label_map(tmp_path / "mask.png", 3)
+    assert labels.dtype == np.uint8
+    np.testing.assert_array_equal(labels, MASK)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "1"])
+def test_mask_with_colors_is_refused_by_name(tmp_path: Path, mode: str) -> None:
+    PILImage.new(mode, (4, 4)).save(tmp_path / "mask.png")
+    with pytest.raises(ValueError, match=rf"mask\.png has mode {mode}; a mask holds one class index"):
+        read_label_map(tmp_path / "mask.png", 3)
+
+
+@pytest.mark.parametrize(("value", "dtype"), [(3, np.uint8), (254, np.uint8), (256, np.uint16), (511, np.uint16)])
+def test_value_that_is_no_class_is_refused_by_name(tmp_path: Path, value: int, dtype: type) -> None:
+    wrong = MASK.astype(dtype)
+    wrong[0, 0] = value
+    PILImage.fromarray(wrong).save(tmp_path / "mask.png")
+    with pytest.raises(ValueError, match=rf"mask\.png holds the values \[{value}\]; use 0 to 2"):
+        read_label_map(tmp_path / "mask.png", 3)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.95])
+def test_truncated_picture_is_refused_by_name(tmp_path: Path, suffix: str, share: float) -> None:
+    path = tmp_path / f"cut{suffix}"
+    PILImage.fromarray(noise()).save(path)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(ValueError, match=rf"cut\{suffix} cannot be read as an image.*replace or remove"):
+        read_image(path)
+    PILImage.fromarray(noise()[..., 0]).save(tmp_path / "mask.png")
+    content = (tmp_path / "mask.png").read_bytes()
+    (tmp_path / "mask.png").write_bytes(content[: int(share * len(content))])
+    with pytest.raises(ValueError, match=r"mask\.png cannot be read as a mask"):
+        read_label_map(tmp_path / "mask.png", 256)
+
+
+def test_missing_file_is_refused_by_name(tmp_path: Path) -> None:
+    for read in (read_image, image_size, lambda path: read_label_map(path, 3)):
+        with pytest.raises(ValueError, match=r"gone\.png cannot be read"):
+            read(tmp_path / "gone.png")
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "P", "RGBA", "1"])
+def test_picture_of_any_mode_becomes_rgb(tmp_path: Path, mode: str) -> None:
+    picture = PILImage.fromarray(noise()).convert(mode)
+    picture.save(tmp_path / "image.png")
+    image = read_image(tmp_path / "image.png")
+    assert image.dtype == np.uint8
+    np.testing.assert_array_equal(image, np.array(picture.convert("RGB")))
+    assert image_size(tmp_path / "image.png") == (60, 40)
+
+
+def test_channels_are_red_green_blue(tmp_path: Path) -> None:
+    PILImage.new("RGB", (8, 8), (250, 100, 5)).save(tmp_path / "image.jpg", quality=100)
+    assert abs(read_image(tmp_path / "image.jpg").astype(int) - [250, 100, 5]).max() <= 3
+
+
+def test_images_are_listed_by_name_whatever_their_suffix(tmp_path: Path) -> None:
+    for name in ("b.JPG", "a.png", "c.d.jpeg", "notes.txt", "a.json"):
+        (tmp_path / name).touch()
+    assert [path.stem for path in list_images(tmp_path)] == ["a", "b", "c.d"]
+
+
+def test_two_images_of_one_name_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.png").touch()
+    (tmp_path / "a.jpg").touch()
+    with pytest.raises(ValueError, match=r"several images named 'a'.*rename one"):
+        list_images(tmp_path)
+
+
+def test_folder_that_is_missing_or_empty_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"no folder .*gone; create it"):
+        list_images(tmp_path / "gone")
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(ValueError, match=r"holds no images; accepted are \.jpg"):
+        list_images(tmp_path)
