@@ -52,7 +52,7 @@ def test_no_click_vanishes_or_grows(scale: tuple[float, float]) -> None:
     for seed in SEEDS:
         slope, offset = measure(transform, seed)
         points = np.random.default_rng([9, seed]).uniform([0, 0], [WIDTH, HEIGHT], size=(150, 2))
-        moved = points * slope + offset
+        moved = (np.floor(points) + 0.5) * slope + offset  # a click stands for its pixel
         sure = (abs(moved - moved.round()) > 0.06).all(1)
         expected = np.full((CROP, CROP), IGNORE_INDEX)
         for label, (x, y) in enumerate(np.floor(moved[sure]).astype(int)):
@@ -119,7 +119,7 @@ def test_image_keeps_its_color_up_to_its_border() -> None:
 def test_identity_and_mirror_are_exact() -> None:
     image = np.random.default_rng(1).integers(0, 256, size=(CROP, CROP, 3), dtype=np.uint8)
     mask = image[..., 0] // 13
-    click = [Annotation(1, np.array([[3.5, 7.5]]))]
+    click = [Annotation(1, np.array([[3.5, 7.5]])), Annotation(2, np.array([[0.0, 0.0]]))]  # also on the very corner
     for flip, expected in ((0.0, lambda array: array), (1.0, np.fliplr)):
         transform = RandomScaleCropFlip(CROP, (1.0, 1.0), flip)
         sample = apply(transform, image, mask, 0)

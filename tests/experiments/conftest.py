@@ -21,7 +21,7 @@ SMALL = [
 Fit = Callable[..., Path]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def small() -> list[str]:
     """Options that turn a run on shapes into four tiny steps."""
     return SMALL

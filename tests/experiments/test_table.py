@@ -59,7 +59,10 @@ def test_csv_names_every_run(table: Table, tmp_path: Path) -> None:
     write_csv(tmp_path / "t.csv", "shapes", {("clicks", "GCRF_s,d"): [1.0, 2.5]})
     with (tmp_path / "t.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert [(row["column"], row["seed"], row["miou"]) for row in rows] == [("GCRF_s,d", "0", "1.0"), ("GCRF_s,d", "1", "2.5")]
+    assert [(row["column"], row["seed"], row["miou"]) for row in rows] == [
+        ("GCRF_s,d", "0", "1.0"),
+        ("GCRF_s,d", "1", "2.5"),
+    ]
 
 
 def test_a_table_that_does_not_fit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 import wandb
-import yaml
 from PIL import Image
 from pytorch_lightning import Callback, Trainer
 
@@ -49,10 +48,9 @@ def test_saved_configuration_stands_alone(finished: Path, tmp_path: Path) -> Non
 
 def test_resumed_run_equals_an_uninterrupted_one(fit: Any, finished: Path, tmp_path: Path) -> None:
     """Stop after two of four steps, go on with two workers: same order, same augmentation, same weights."""
-    keep_all = (
-        "--trainer.callbacks+={class_path: pytorch_lightning.callbacks.ModelCheckpoint, init_args: "
-        "{dirpath: %s, filename: '{step}', every_n_train_steps: 2, save_top_k: -1}}" % tmp_path
-    )
+    init = f"dirpath: {tmp_path}, filename: '{{step}}', every_n_train_steps: 2, save_top_k: -1"
+    checkpoint = f"class_path: pytorch_lightning.callbacks.ModelCheckpoint, init_args: {{{init}}}"
+    keep_all = f"--trainer.callbacks+={{{checkpoint}}}"
     fit(keep_all, run=tmp_path / "whole")
     resumed = fit("--data.num_workers=2", f"--ckpt_path={tmp_path / 'step=2.ckpt'}", run=tmp_path / "resumed")
     weights = load(resumed / "checkpoints" / "last.ckpt")["state_dict"]
@@ -71,6 +69,17 @@ def test_command_line_beats_the_checkpoint(fit: Any, finished: Path, tmp_path: P
     checkpoint = finished / "checkpoints" / "last.ckpt"
     run = fit(f"--ckpt_path={checkpoint}", "--model.weight=0.55", "--trainer.max_steps=5", run=tmp_path / "run")
     assert load_config(run)["model"]["weight"] == 0.55
+
+
+@pytest.mark.parametrize(
+    ("supervision", "loss"),
+    [("scribbles", "gcrf_sd"), ("clicks", "gcrf"), ("full", "pce")],  # the others are run by the tests around
+)
+def test_every_shipped_part_runs(fit: Any, tmp_path: Path, supervision: str, loss: str) -> None:
+    run = fit("-c", f"supervision/{supervision}.yaml", "-c", f"losses/{loss}.yaml", run=tmp_path / "run")
+    assert load_config(run)["data"]["init_args"]["supervision"] == supervision
+    assert (load_config(run)["model"]["regularizer"] is None) == (loss == "pce")
+    assert (run / RESULT).is_file()
 
 
 def test_validate_reports_the_result_of_the_run(
@@ -154,6 +163,4 @@ def test_wandb_runs_offline_without_a_key(fit: Any, tmp_path: Path, monkeypatch:
     (offline,) = (run / "wandb").glob("offline-run-*")
     assert list(offline.glob("*.wandb"))
     assert len(list(offline.rglob("val/gallery*.png"))) >= 3
-    assert yaml.safe_load((run / "config.yaml").read_text())["trainer"]["logger"][1]["init_args"]["save_dir"] == str(
-        run
-    )
+    assert load_config(run)["trainer"]["logger"][1]["init_args"]["save_dir"] == str(run)
