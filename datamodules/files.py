@@ -4,10 +4,13 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image as PILImage
+from PIL import ImageOps
 
 from datamodules.annotations import LabelMap
 from datamodules.sample import IGNORE_INDEX
 from datamodules.transforms import Image
+
+_ORIENTATION = 0x0112  # EXIF tag; values from 5 on turn the image by 90 degrees
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
@@ -30,27 +33,28 @@ def list_images(folder: Path) -> list[Path]:
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """Return (W, H) without decoding the image.
+    """Return (W, H) of the upright image without decoding it.
 
     Raises:
         ValueError: A file that is missing or no image.
     """
     try:
         with PILImage.open(path) as picture:
-            return picture.size
+            turned = picture.getexif().get(_ORIENTATION, 1) >= 5
+            return picture.size[::-1] if turned else picture.size
     except OSError as error:
         raise ValueError(f"{path} cannot be read as an image ({error}); replace or remove it.") from error
 
 
 def read_image(path: Path) -> Image:
-    """Return uint8 (H, W, 3), RGB.
+    """Return uint8 (H, W, 3), RGB, upright as its EXIF orientation says and as annotation tools show it.
 
     Raises:
         ValueError: A file that is missing, truncated, or no image.
     """
     try:
         with PILImage.open(path) as picture:
-            return np.array(picture.convert("RGB"))
+            return np.array(ImageOps.exif_transpose(picture).convert("RGB"))
     except (OSError, SyntaxError) as error:
         raise ValueError(f"{path} cannot be read as an image ({error}); replace or remove it.") from error
 

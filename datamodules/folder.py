@@ -127,7 +127,7 @@ def reduce(array: NDArray[np.uint8], factor: float, interpolation: int) -> NDArr
 
 
 def _reduced_size(size: NDArray[np.integer], factor: float) -> NDArray[np.integer]:
-    return np.maximum(1, np.rint(size * factor)).astype(np.int64)
+    return np.asarray(np.maximum(1, np.rint(size * factor)), dtype=np.int64)
 
 
 class FolderDataModule(SegmentationDataModule):
@@ -176,7 +176,7 @@ class FolderDataModule(SegmentationDataModule):
         self.scribbles = scribble_simulator or ScribbleSimulator()
         if not (self.root / "classes.txt").is_file():
             raise ValueError(f"There is no {self.root / 'classes.txt'}; write one class name per line.")
-        lines = (self.root / "classes.txt").read_text().splitlines()
+        lines = (self.root / "classes.txt").read_text(encoding="utf-8-sig").splitlines()
         self.class_names = [line.strip() for line in lines if line.strip()]
         if not 2 <= self.num_classes < IGNORE_INDEX:
             raise ValueError(f"{self.root / 'classes.txt'} names {self.num_classes} classes; 2 to 254 are possible.")

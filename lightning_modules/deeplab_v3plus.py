@@ -133,8 +133,8 @@ def _create_encoder(backbone: str, pretrained: bool | str, output_stride: int) -
         )
     except (TypeError, AssertionError, NotImplementedError, RuntimeError) as error:
         raise ValueError(
-            f"Backbone {backbone!r} cannot be built with output stride {output_stride} ({error}); ResNets, ResNeXts, RegNets, "
-            "EfficientNets and MobileNets can."
+            f"Backbone {backbone!r} cannot be built with output stride {output_stride} ({error}). "
+            "ResNets, ResNeXts, RegNets, EfficientNets and MobileNets can."
         ) from error
     strides = cast(FeatureInfo, encoder.feature_info).reduction()
     if strides != [4, output_stride]:

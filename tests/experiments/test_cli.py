@@ -22,7 +22,7 @@ def test_help_is_no_error(capsys: pytest.CaptureFixture[str]) -> None:
     [
         ("radius is 0; it needs 1.", "radius is 0; it needs 1."),
         (
-            "Does not validate\n  Errors:\n    - no root\n    - Expected a <class 'NoneType'>\n  Given value type: dict",
+            "Does not validate\n  Errors:\n    - no root\n    - Expected a <class 'NoneType'>\n  Given value: {}",
             "no root",
         ),
         (
