@@ -139,7 +139,7 @@ class FolderDataModule(SegmentationDataModule):
         click_simulator: For clicks that are in no file. Its ``min_area`` is in pixels of these images.
         scribble_simulator: For scribbles that are in no file.
         max_side: Larger images are reduced to this longest side, pixels, before anything else: for photographs of
-            many megapixels, and for small machines. mIoU is then that of the reduced images.
+            many megapixels, and for small machines. mIoU and predictions are then those of the reduced images.
         cache_dir: Where simulated labels and the outcome of the check are kept; ``None`` is ``root/.gatedcrf``.
         crop: See :class:`SegmentationDataModule`, as for the rest.
 

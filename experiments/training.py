@@ -1,7 +1,6 @@
 """``gatedcrf fit | validate | test | predict``: LightningCLI with the project's defaults."""
 
 import json
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -80,7 +79,7 @@ class CLI(LightningCLI):
             logger.init_args.save_dir = str(run)
         if self.subcommand != "fit":
             config.model.network.init_args.pretrained = False  # the checkpoint holds the weights
-        elif not config.ckpt_path and (run / "checkpoints").is_dir() and "LOCAL_RANK" not in os.environ:
+        elif not config.ckpt_path and (run / "checkpoints").is_dir():
             raise ValueError(
                 f"{run} already holds a run. Continue it with --ckpt_path=last, or name another directory with "
                 "--trainer.default_root_dir."
