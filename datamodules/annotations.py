@@ -88,28 +88,6 @@ def drop_outside(annotations: Sequence[Annotation], size: Sequence[int]) -> list
     return [a for a in annotations if not a.is_click or bool(((a.points >= 0) & (a.points < extent)).all())]
 
 
-def shorten(points: Points, ratio: float) -> Points:
-    """Keep the central part of a polyline, cutting the same length from both ends.
-
-    Args:
-        points: (K, 2) with K >= 1.
-        ratio: Kept share of the length, in (0, 1]. 0.5 ends at 25 % and 75 % of the length (Sec. 6.4).
-
-    Returns:
-        (K', 2): the two new ends and the vertices between them.
-
-    Raises:
-        ValueError: A ratio outside (0, 1].
-    """
-    if not 0 < ratio <= 1:
-        raise ValueError(f"ratio is {ratio}; keep a share of the length in (0, 1].")
-    along = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(points, axis=0).T))])
-    start, end = along[-1] * (1 - ratio) / 2, along[-1] * (1 + ratio) / 2
-    ends = np.stack([np.interp([start, end], along, points[:, axis]) for axis in range(2)], axis=1)
-    between = points[(along > start) & (along < end)]
-    return np.concatenate([ends[:1], between, ends[1:]])
-
-
 def to_json(annotations: Sequence[Annotation]) -> list[dict[str, Any]]:
     """Return plain data: ``[{"class": 1, "points": [[x, y], ...]}, ...]``."""
     return [{"class": a.label, "points": a.points.tolist()} for a in annotations]

@@ -26,7 +26,7 @@ class SegmentationDataModule(LightningDataModule, ABC):
         scale: Bounds of the random zoom.
         flip: Probability of the horizontal flip.
         width: Width of clicks and strokes, 1 or 3 pixels of the crop.
-        batch_size: Samples per training step, over all devices together.
+        batch_size: Samples per batch, over all devices together.
         num_workers: Loader processes per device; changes nothing but speed.
         mean: Per RGB channel on the scale 0 to 255, for standardization. The defaults are ImageNet's, as in the
             authors' code, so that a pretrained backbone sees what it was trained on.
@@ -84,12 +84,13 @@ class SegmentationDataModule(LightningDataModule, ABC):
                 f"batch_size {self.batch_size} cannot be shared by {trainer.world_size} devices; use a multiple of "
                 "their number with at least 2 samples each, which BatchNorm needs."
             )
+        per_step = trainer.accumulate_grad_batches
         crops = AugmentedCrops(self.train_split(), self.transform, self.seed)
         sampler = StreamBatchSampler(
             length=len(crops.dataset),
             batch_size=self.batch_size,
-            steps=trainer.max_steps,
-            start=trainer.global_step,
+            steps=trainer.max_steps * per_step,
+            start=trainer.global_step * per_step,
             seed=self.seed,
             rank=trainer.global_rank,
             world=trainer.world_size,

@@ -50,10 +50,14 @@ def read_image(path: Path) -> Image:
     """Return uint8 (H, W, 3), RGB, upright as its EXIF orientation says and as annotation tools show it.
 
     Raises:
-        ValueError: A file that is missing, truncated, or no image.
+        ValueError: A file that is missing, truncated, no image, or of more than 8 bits.
     """
     try:
         with PILImage.open(path) as picture:
+            if picture.mode.startswith(("I", "F")):  # Pillow would clip it
+                raise ValueError(
+                    f"{path} has more than 8 bits per channel (mode {picture.mode}); export it with 8 bits."
+                )
             return np.array(ImageOps.exif_transpose(picture).convert("RGB"))
     except (OSError, SyntaxError) as error:
         raise ValueError(f"{path} cannot be read as an image ({error}); replace or remove it.") from error

@@ -6,7 +6,7 @@
     root/images/{train,val}/NAME.*    photographs
     root/masks/{train,val}/NAME.png   class indices, 255 = unlabeled
     root/clicks.json, scribbles.json  optional: {"NAME": [{"class": 1, "points": [[x, y], ...]}, ...], ...}
-    root/{clicks,scribbles}/train/NAME.png   optional: sparse index PNGs, 255 = unlabeled
+    root/scribbles/train/NAME.png     optional: sparse index PNGs, 255 = unlabeled
     root/images/test/NAME.*           optional: what `gatedcrf predict` reads
 
 Weak labels that are in neither place are simulated from masks/train, which is otherwise needed for full supervision
@@ -14,120 +14,26 @@ only.
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
+from zlib import crc32
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
+from pytorch_lightning.trainer.states import TrainerFn
 from rich.progress import track
 
 from datamodules.annotations import Annotation, LabelMap, from_json, to_json
 from datamodules.clicks import ClickSimulator
 from datamodules.datamodule import IMAGENET_MEAN, IMAGENET_STD, SegmentationDataModule
-from datamodules.dataset import SegmentationDataset
-from datamodules.files import image_size, list_images, read_image, read_label_map
+from datamodules.files import list_images
+from datamodules.folder_dataset import FolderDataset
 from datamodules.sample import IGNORE_INDEX
 from datamodules.scribbles import ScribbleSimulator
-from datamodules.transforms import Image, Labels
 
 SUPERVISIONS = ("clicks", "scribbles", "full")
-
-
-@dataclass(frozen=True)
-class FolderDataset(SegmentationDataset):
-    """One split of the layout above.
-
-    Args:
-        images: Sorted paths.
-        masks: Folder of dense masks, ``None`` where there is no truth.
-        num_classes: C.
-        weak: What training sees: vectors by image name, a folder of sparse index PNGs, or ``None`` for the masks.
-        simulate: Turns a mask and the image's index into vectors where ``weak`` is ``None``.
-        max_side: Larger images are reduced to this longest side, pixels, and their labels with them.
-    """
-
-    images: list[Path]
-    masks: Path | None
-    num_classes: int
-    weak: dict[str, list[Annotation]] | Path | None = None
-    simulate: Callable[[LabelMap, int], list[Annotation]] | None = None
-    max_side: int | None = None
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def name(self, index: int) -> str:
-        """Return the file name without its suffix."""
-        return self.images[index].stem
-
-    def image(self, index: int) -> Image:
-        """Return uint8 (H, W, 3), RGB."""
-        return reduce(read_image(self.images[index]), self._factor(index), cv2.INTER_AREA)
-
-    def mask(self, index: int) -> LabelMap | None:
-        """Return the dense truth, uint8 (H, W), if there is any."""
-        return None if self.masks is None else self._reduced_map(self.masks, index)
-
-    def labels(self, index: int) -> Labels:
-        """Return the vectors or the label map that training may see."""
-        if isinstance(self.weak, Path) or (self.weak is None and self.simulate is None):
-            return self._reduced_map(self.weak or self.masks, index)
-        size = np.array(image_size(self.images[index]))
-        factor = _reduced_size(size, self._factor(index)) / size  # per axis, as the reduced sides are rounded
-        return [Annotation(a.label, a.points * factor) for a in self.vectors(index)]
-
-    def vectors(self, index: int) -> list[Annotation]:
-        """Return the vectors in pixels of the file, not of the reduced image."""
-        if isinstance(self.weak, dict):
-            return self.weak.get(self.name(index), [])
-        assert self.simulate is not None
-        return self.simulate(self._read_map(self.masks, index), index)
-
-    def problem(self, index: int) -> str | None:
-        """Read everything about one image and say what is wrong with it."""
-        try:
-            size = read_image(self.images[index]).shape[:2]
-            for folder in (self.masks, self.weak):
-                if isinstance(folder, Path) and (labels := self._read_map(folder, index)).shape != size:
-                    return (
-                        f"{folder / self.name(index)}.png is {labels.shape[1]} x {labels.shape[0]} but its image is "
-                        f"{size[1]} x {size[0]}; export it at the size of the image."
-                    )
-        except ValueError as error:
-            return str(error)
-        return None
-
-    def _factor(self, index: int) -> float:
-        if self.max_side is None:
-            return 1.0
-        return min(1.0, self.max_side / max(image_size(self.images[index])))
-
-    def _reduced_map(self, folder: Path | None, index: int) -> LabelMap:
-        return reduce(self._read_map(folder, index), self._factor(index), cv2.INTER_NEAREST_EXACT)
-
-    def _read_map(self, folder: Path | None, index: int) -> LabelMap:
-        if folder is None:
-            raise ValueError(f"There are no labels for {self.images[index]}.")
-        path = folder / f"{self.name(index)}.png"
-        if not path.is_file():
-            raise ValueError(f"{path} is missing; every image of that split needs one.")
-        return read_label_map(path, self.num_classes)
-
-
-def reduce(array: NDArray[np.uint8], factor: float, interpolation: int) -> NDArray[np.uint8]:
-    """Resize (H, W, ...) by a factor of at most 1."""
-    if factor == 1:
-        return array
-    size = _reduced_size(np.array(array.shape[1::-1]), factor).tolist()
-    return np.asarray(cv2.resize(array, size, interpolation=interpolation), dtype=np.uint8)
-
-
-def _reduced_size(size: NDArray[np.integer], factor: float) -> NDArray[np.integer]:
-    return np.asarray(np.maximum(1, np.rint(size * factor)), dtype=np.int64)
 
 
 class FolderDataModule(SegmentationDataModule):
@@ -176,31 +82,33 @@ class FolderDataModule(SegmentationDataModule):
         self.scribbles = scribble_simulator or ScribbleSimulator()
         if not (self.root / "classes.txt").is_file():
             raise ValueError(f"There is no {self.root / 'classes.txt'}; write one class name per line.")
-        lines = (self.root / "classes.txt").read_text(encoding="utf-8-sig").splitlines()
-        self.class_names = [line.strip() for line in lines if line.strip()]
+        text = (self.root / "classes.txt").read_text(encoding="utf-8-sig").rstrip()
+        self.class_names = [line.strip() for line in text.splitlines()]
+        if "" in self.class_names or len(set(self.class_names)) < self.num_classes:
+            raise ValueError(
+                f"{self.root / 'classes.txt'} has an empty line or a name twice; line k names class k - 1."
+            )
         if not 2 <= self.num_classes < IGNORE_INDEX:
             raise ValueError(f"{self.root / 'classes.txt'} names {self.num_classes} classes; 2 to 254 are possible.")
 
     def prepare_data(self) -> None:
-        """Check every file once and simulate missing labels; both are kept until a file changes."""
+        """Check the files that this stage reads and simulate missing labels; both are kept until a file changes.
+
+        Raises:
+            ValueError: A file is wrong, or the cache cannot be written; the message names the remedy.
+        """
+        if self.trainer is not None and self.trainer.state.fn == TrainerFn.PREDICTING:
+            self._refuse(check(self.predict_split()))
+            return
         marker = self.cache_dir / f"checked-{self._digest()}"
         if not marker.exists():
-            problems = self.problems()
-            if problems:
-                more = f"\n... and {len(problems) - 5} more; see: gatedcrf data check" if len(problems) > 5 else ""
-                raise ValueError("\n".join([f"{len(problems)} problems in {self.root}:", *problems[:5]]) + more)
-            self.cache_dir.mkdir(parents=True, exist_ok=True)
-            marker.touch()
+            self._refuse(self.problems())
+            self._write(marker, "")
         self.train_split()
 
     def problems(self) -> list[str]:
         """Read every file of both splits and return what is wrong, a line each."""
-        found = []
-        for split in (self._split("train", self._weak_files()), self.val_split()):
-            with ThreadPoolExecutor() as pool:
-                checks = track(pool.map(split.problem, range(len(split))), "Checking", len(split), transient=True)
-                found += [problem for problem in checks if problem]
-        return found
+        return check(self._split("train", self._weak_files())) + check(self.val_split())
 
     def train_split(self) -> FolderDataset:
         """Training images with the labels of the chosen supervision."""
@@ -222,14 +130,9 @@ class FolderDataModule(SegmentationDataModule):
         images = list_images(self.root / "images" / name)
         if weak is not None:
             return FolderDataset(images, None, self.num_classes, weak, max_side=self.max_side)
-        simulate = None if self.supervision == "full" else self._simulate
+        simulators = {"clicks": partial(_clicks, self.clicks), "scribbles": partial(_scribbles, self.scribbles)}
+        simulate = simulators.get(self.supervision)  # no bound method: worker processes get a copy of it
         return FolderDataset(images, self.root / "masks" / name, self.num_classes, None, simulate, self.max_side)
-
-    def _simulate(self, mask: LabelMap, index: int) -> list[Annotation]:
-        classes = {label: label for label in range(self.num_classes)}
-        if self.supervision == "clicks":
-            return self.clicks(mask, classes)
-        return self.scribbles(mask, classes, np.random.default_rng(index))
 
     def _simulated(self, split: FolderDataset) -> dict[str, list[Annotation]]:
         """Weak labels simulated from the masks, from the cache where nothing has changed."""
@@ -238,18 +141,31 @@ class FolderDataModule(SegmentationDataModule):
             with ThreadPoolExecutor() as pool:
                 found = track(pool.map(split.vectors, range(len(split))), "Simulating", len(split), transient=True)
                 content = {split.name(i): to_json(a) for i, a in enumerate(found)}
-            self.cache_dir.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_suffix(".part")
-            temporary.write_text(json.dumps(content))
-            temporary.replace(path)
+            self._write(path, json.dumps(content))
         return self._read_vectors(path)
+
+    def _write(self, path: Path, text: str) -> None:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary = path.with_suffix(".part")
+            temporary.write_text(text)
+            temporary.replace(path)
+        except OSError as error:
+            raise ValueError(
+                f"{path} cannot be written ({error}); name another folder with --data.cache_dir."
+            ) from error
+
+    def _refuse(self, problems: list[str]) -> None:
+        if problems:
+            more = f"\n... and {len(problems) - 5} more; see: gatedcrf data check" if len(problems) > 5 else ""
+            raise ValueError("\n".join([f"{len(problems)} problems in {self.root}:", *problems[:5]]) + more)
 
     def _weak_files(self) -> dict[str, list[Annotation]] | Path | None:
         """Labels that the user drew, if any."""
-        vectors, maps = self.root / f"{self.supervision}.json", self.root / self.supervision / "train"
+        vectors, maps = self.root / f"{self.supervision}.json", self.root / "scribbles" / "train"
         if vectors.is_file():
             return self._read_vectors(vectors)
-        return maps if maps.is_dir() else None
+        return maps if self.supervision == "scribbles" and maps.is_dir() else None
 
     def _read_vectors(self, path: Path) -> dict[str, list[Annotation]]:
         try:
@@ -277,3 +193,22 @@ class FolderDataModule(SegmentationDataModule):
             stat = path.stat()
             key.append((str(path.relative_to(self.root)), stat.st_size, stat.st_mtime_ns))
         return sha256(repr(key).encode()).hexdigest()[:16]
+
+
+def check(split: FolderDataset) -> list[str]:
+    """Read every file of a split and return what is wrong, a line each."""
+    with ThreadPoolExecutor() as pool:
+        found = track(pool.map(split.problem, range(len(split))), "Checking", len(split), transient=True)
+        return [problem for problem in found if problem]
+
+
+def _clicks(simulator: ClickSimulator, mask: LabelMap, name: str) -> list[Annotation]:
+    return simulator(mask, _every_class(mask))
+
+
+def _scribbles(simulator: ScribbleSimulator, mask: LabelMap, name: str) -> list[Annotation]:
+    return simulator(mask, _every_class(mask), np.random.default_rng(crc32(name.encode())))
+
+
+def _every_class(mask: LabelMap) -> dict[int, int]:
+    return {label: label for label in np.unique(mask).tolist() if label != IGNORE_INDEX}

@@ -16,16 +16,16 @@ class Draw(NamedTuple):
 
 
 class StreamBatchSampler(Sampler[list[Draw]]):
-    """All batches of a run, one per step; epoch after epoch, each a permutation of the images.
+    """All batches of a run, epoch after epoch, each a permutation of the images.
 
     Batch k holds draws k B to (k + 1) B - 1 of the stream, of which a rank takes its share, so the batches do not
     depend on the number of devices.
 
     Args:
         length: Number of images.
-        batch_size: B, samples per step over all ranks, a multiple of ``world``.
-        steps: Length of the run, steps.
-        start: Steps already made; a resumed run goes on there.
+        batch_size: B, samples over all ranks, a multiple of ``world``.
+        steps: Length of the run, batches.
+        start: Batches already taken; a resumed run goes on there.
         seed: Base of the permutations.
         rank: This process.
         world: Number of processes.

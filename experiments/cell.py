@@ -40,8 +40,7 @@ class Cell:
 
     def result(self) -> float | None:
         """Return the mIoU, percent, of a run that has made all its steps."""
-        path = self.run / RESULT
-        return float(json.loads(path.read_text())["miou"]) if path.is_file() else None
+        return read_result(self.run) if (self.run / RESULT).is_file() else None
 
     def step(self) -> int:
         """Return the last step that the run has logged."""
@@ -92,3 +91,8 @@ class Cell:
         with (self.run / LOG).open("ab") as log:
             command = [sys.executable, "-m", "experiments.cli", "fit", *args]
             return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+
+
+def read_result(run: Path) -> float:
+    """Return the mIoU, percent, of a finished run."""
+    return float(json.loads((run / RESULT).read_text())["miou"])

@@ -12,7 +12,10 @@ from experiments.errors import brief
 COMMANDS = {
     "fit": ("experiments.training", "train a model"),
     "validate": ("experiments.training", "evaluate a checkpoint on the validation images"),
-    "test": ("experiments.training", "evaluate a checkpoint on the test images"),
+    "test": (
+        "experiments.training",
+        "evaluate a checkpoint on the test images, or the validation images where there are none",
+    ),
     "predict": ("experiments.training", "write the predictions of a checkpoint as indexed PNGs"),
     "reproduce": ("experiments.reproduce", "run the cells of a table and print it"),
     "data": ("experiments.data", "check a dataset before a long run"),
@@ -38,7 +41,10 @@ def main(args: Sequence[str] | None = None) -> None:
         run(list(args) if module == "experiments.training" else list(args[1:]))
     except (ValueError, FileNotFoundError) as error:
         where = Path(traceback.extract_tb(error.__traceback__)[-1].filename)
-        ours = EXPERIMENTS.parent in where.parents and "site-packages" not in where.parts
+        root = EXPERIMENTS.parent
+        ours = any(
+            root / room in where.parents for room in ("losses", "datamodules", "lightning_modules", "experiments")
+        )
         if not (ours or "jsonargparse" in where.parts or isinstance(error, FileNotFoundError)):
             raise  # no bad input but a defect, whose traceback matters
         sys.stderr.write(f"gatedcrf: error: {brief(str(error))}\n")

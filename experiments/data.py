@@ -1,11 +1,18 @@
-"""``gatedcrf data check``: read every file of a dataset before a long run."""
+"""``gatedcrf data check``: read every file of a dataset before a long run, and count its labels."""
 
 import argparse
+from collections import Counter
 from collections.abc import Sequence
 
+import numpy as np
 from rich.console import Console
+from rich.progress import track
+from rich.table import Table
 
+from datamodules.annotations import drop_outside
 from datamodules.folder import SUPERVISIONS, FolderDataModule
+from datamodules.folder_dataset import FolderDataset
+from datamodules.sample import IGNORE_INDEX
 
 
 def run(args: Sequence[str]) -> None:
@@ -22,16 +29,49 @@ def run(args: Sequence[str]) -> None:
     commands = parser.add_subparsers(required=True)
     check = commands.add_parser("check", help="read every image and label and name those that are wrong")
     check.add_argument("root", help="a folder with classes.txt, images/ and masks/ or weak labels")
-    check.add_argument("--supervision", choices=SUPERVISIONS, default="full", help="which labels to read")
+    check.add_argument("--supervision", choices=SUPERVISIONS, default="clicks", help="which labels to read")
     options = parser.parse_args(args)
     datamodule = FolderDataModule(options.root, supervision=options.supervision)
-    problems = datamodule.problems()
     console = Console(soft_wrap=True, highlight=False)
+    problems = datamodule.problems()
     for problem in problems:
         console.print(problem, markup=False)
-    console.print(
-        f"{datamodule.num_classes} classes, {len(datamodule.train_split())} training and "
-        f"{len(datamodule.val_split())} validation images, {len(problems)} problems"
-    )
+    train, val = datamodule.train_split(), datamodule.val_split()
+    if not problems:
+        report(train, datamodule.class_names, console)
+    counts = f"{len(train)} training and {len(val)} validation images, {len(problems)} problems"
+    console.print(f"{datamodule.num_classes} classes, {counts}")
     if problems:
         raise SystemExit(1)
+
+
+def report(train: FolderDataset, class_names: Sequence[str], console: Console) -> None:
+    """Print how much of each class training sees, and name the classes that it never sees.
+
+    Args:
+        train: A split whose files are sound.
+        class_names: C names.
+        console: Where to print.
+    """
+    images, amounts = Counter[int](), Counter[int]()
+    unlabeled, outside = 0, 0
+    for index in track(range(len(train)), "Counting", transient=True):
+        labels = train.labels(index)
+        if isinstance(labels, list):
+            inside = drop_outside(labels, train.image(index).shape)
+            outside += len(labels) - len(inside)
+            counts = Counter(annotation.label for annotation in inside)
+        else:
+            values, pixels = np.unique(labels[labels != IGNORE_INDEX], return_counts=True)
+            counts = Counter(dict(zip(values.tolist(), pixels.tolist(), strict=True)))
+        images.update(counts.keys())
+        amounts.update(counts)
+        unlabeled += not counts
+    table = Table("class", "images", "labels")
+    for index, name in enumerate(class_names):
+        table.add_row(name, str(images[index]), str(amounts[index]))
+    console.print(table)
+    console.print(f"{unlabeled} training images without a label, {outside} clicks outside their image")
+    for index, name in enumerate(class_names):
+        if not images[index]:
+            console.print(f"No training image has a label of {name!r}, so it cannot be learned.")

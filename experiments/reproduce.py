@@ -11,8 +11,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from experiments import RESULT
 from experiments import table as tables
-from experiments.cell import LOG, Cell
+from experiments.cell import LOG, Cell, read_result
 from experiments.figures import save_gallery, save_kernels
 from experiments.run import load_config, load_datamodule
 
@@ -29,6 +30,7 @@ def run(args: Sequence[str]) -> None:
         ValueError: An unknown table, dataset or cell, or a run directory of another configuration.
         SystemExit: With status 1 if a cell failed, 130 if interrupted.
     """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended from outside as by hand
     options = _parse(args)
     console = Console()
     table = tables.Table.load(options.table)
@@ -44,7 +46,7 @@ def run(args: Sequence[str]) -> None:
             continue
         if _train(cell, label, console) is None:
             failed.append(cell)
-    _report(table, folder, options.dataset, cells, console)
+    _report(table, folder, options.dataset, console)
     if failed:
         console.print(f"Failed: {', '.join(cell.name for cell in failed)}. The same command tries them again.")
         raise SystemExit(1)
@@ -93,10 +95,11 @@ def _train(cell: Cell, label: str, console: Console) -> float | None:
     try:
         _watch(process, cell, label, console)
     except KeyboardInterrupt:
-        process.send_signal(signal.SIGTERM)  # it saves a checkpoint first
-        process.wait()
         console.print(f"{label}: interrupted at step {cell.step()}. The same command continues.")
         raise SystemExit(130) from None
+    finally:
+        process.terminate()  # nothing, if it has ended; otherwise it saves a checkpoint first
+        process.wait()
     result, minutes = cell.result(), (time.monotonic() - started) / 60
     if result is None:
         console.print(f"{label}: failed with status {process.returncode}; the end of {cell.run / LOG}:")
@@ -117,23 +120,22 @@ def _watch(process: subprocess.Popen[bytes], cell: Cell, label: str, console: Co
                 progress.update(task, completed=cell.step(), total=total)
 
 
-def _report(table: tables.Table, folder: Path, dataset: str, cells: Sequence[Cell], console: Console) -> None:
-    results = [(cell, result) for cell in cells if (result := cell.result()) is not None]
-    if not results:
+def _report(table: tables.Table, folder: Path, dataset: str, console: Console) -> None:
+    """Print and write everything that has been measured for this table, by this call or before."""
+    runs = {
+        (row, column): {int(path.parent.name.removeprefix("seed")): path.parent for path in sorted(found)}
+        for row, column in table.cells()
+        if (found := list(folder.glob(f"{row}.{column}/seed*/{RESULT}")))
+    }
+    if not runs:
         return
-    values: dict[tuple[str, str], list[float]] = {}
-    for cell, result in results:
-        values.setdefault((cell.row, cell.column), []).append(result)
+    values = {cell: {seed: read_result(run) for seed, run in seeds.items()} for cell, seeds in runs.items()}
     lines = table.lines(dataset, values)
-    folder.mkdir(parents=True, exist_ok=True)
-    markdown, comma, gallery, kernels = (
-        folder / name for name in (f"{table.name}.md", f"{table.name}.csv", "gallery.png", "kernels.png")
-    )
-    markdown.write_text(tables.to_markdown(lines))
-    tables.write_csv(comma, dataset, values)
-    first = {cell.row + " " + cell.column: cell.run for cell, _ in reversed(results)}
-    save_gallery(gallery, dict(reversed(first.items())))
-    save_kernels(kernels, load_datamodule(results[0][0].run).val_split())
     console.print(tables.to_rich(lines))
-    for path in (markdown, comma, gallery, kernels):
-        console.print(f"wrote {path}", highlight=False, soft_wrap=True)
+    (folder / f"{table.name}.md").write_text(tables.to_markdown(lines))
+    tables.write_csv(folder / f"{table.name}.csv", dataset, values)
+    first = {f"{row} {column}": seeds[min(seeds)] for (row, column), seeds in runs.items()}
+    save_gallery(folder / "gallery.png", first)
+    save_kernels(folder / "kernels.png", load_datamodule(next(iter(first.values()))).val_split())
+    for name in (f"{table.name}.md", f"{table.name}.csv", "gallery.png", "kernels.png"):
+        console.print(f"wrote {folder / name}", highlight=False, soft_wrap=True)

@@ -12,12 +12,13 @@ from lightning_modules.weak_segmentation import WeakSegmentation
 
 
 def load_config(run: Path) -> dict[str, Any]:
-    """Return the resolved configuration of a run.
+    """Return the resolved configuration of a run, that of its last start.
 
     Raises:
         FileNotFoundError: The directory holds no run.
     """
-    config: dict[str, Any] = yaml.safe_load((run / "config.yaml").read_text())
+    later = sorted(run.glob("config.*.yaml"), key=lambda path: int(path.suffixes[0][1:]))
+    config: dict[str, Any] = yaml.safe_load([run / "config.yaml", *later][-1].read_text())
     return config
 
 

@@ -11,8 +11,8 @@ from rich.table import Table as RichTable
 
 from experiments.inheritance import find_config
 
-Values = Mapping[tuple[str, str], Sequence[float]]
-"""Per (row, column), one mIoU per seed, percent."""
+Values = Mapping[tuple[str, str], Mapping[int, float]]
+"""Per (row, column) and seed, mIoU in percent."""
 
 
 @dataclass(frozen=True)
@@ -70,9 +70,9 @@ class Table:
         """
         columns = list(self.columns)
         lines = [["supervision", "dataset", *columns, "W/F"]]
-        ours = {cell: mean(seeds) for cell, seeds in values.items() if seeds}
+        ours = {cell: mean(seeds.values()) for cell, seeds in values.items() if seeds}
         for row in self.rows:
-            shown = [_show(values.get((row, column), ())) for column in columns]
+            shown = [_show(list(values.get((row, column), {}).values())) for column in columns]
             lines.append([row, dataset, *shown, _ratio(row, {c: ours.get((row, c)) for c in columns}, ours)])
             for source, rows in self.paper.items():
                 if row in rows:
@@ -106,7 +106,7 @@ def write_csv(path: Path, dataset: str, values: Values) -> None:
         writer = csv.writer(file)
         writer.writerow(["dataset", "row", "column", "seed", "miou"])
         for (row, column), seeds in values.items():
-            writer.writerows([dataset, row, column, seed, value] for seed, value in enumerate(seeds))
+            writer.writerows([dataset, row, column, seed, value] for seed, value in seeds.items())
 
 
 def to_rich(lines: Sequence[Sequence[str]]) -> RichTable:

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import yaml
-from lightning_utilities.core.rank_zero import rank_zero_only
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from pytorch_lightning.loggers import WandbLogger
+from pytorch_lightning.utilities import rank_zero_only
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from datamodules.datamodule import SegmentationDataModule
@@ -45,7 +45,9 @@ class SaveConfig(SaveConfigCallback):
         names = ["config.yaml", *(f"config.{k}.yaml" for k in range(1, 10_000))]
         path = next(folder / name for name in names if not (folder / name).exists())
         text = self.parser.dump(self.config, skip_none=False)
-        path.write_text(text)
+        temporary = path.with_suffix(".part")
+        temporary.write_text(text)
+        temporary.replace(path)
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 logger.experiment.config.update(yaml.safe_load(text), allow_val_change=True)
@@ -70,20 +72,28 @@ class CLI(LightningCLI):
         """Do nothing: Lightning would let the checkpoint's hyperparameters override the command line's."""
 
     def before_instantiate_classes(self) -> None:
-        """Point all loggers to the run directory, and refuse to start a run over another one."""
+        """Keep what a run leaves in its directory, and nothing of another run out of it."""
         config = self.config[self.subcommand]
         config.base = None  # all files are merged by now: the saved configuration stands alone
         run = Path(config.trainer.default_root_dir or "runs/unnamed")
+        if self.subcommand == "fit":
+            if not config.ckpt_path and (run / "checkpoints").is_dir():
+                raise ValueError(
+                    f"{run} already holds a run. Continue it with --ckpt_path=last, or name another directory with "
+                    "--trainer.default_root_dir."
+                )
+        else:
+            if not config.ckpt_path:
+                raise ValueError(f"Name the weights to {self.subcommand} with: --ckpt_path=RUN/checkpoints/best.ckpt.")
+            if "pretrained" in config.model.network.init_args:
+                config.model.network.init_args.pretrained = False  # the checkpoint holds the weights
+            config.trainer.logger = False  # or the history of the run would be logged over
+            run = run / str(self.subcommand)
         config.trainer.default_root_dir = str(run)
-        for logger in config.trainer.logger if isinstance(config.trainer.logger, list) else []:
-            logger.init_args.save_dir = str(run)
-        if self.subcommand != "fit":
-            config.model.network.init_args.pretrained = False  # the checkpoint holds the weights
-        elif not config.ckpt_path and (run / "checkpoints").is_dir():
-            raise ValueError(
-                f"{run} already holds a run. Continue it with --ckpt_path=last, or name another directory with "
-                "--trainer.default_root_dir."
-            )
+        loggers = config.trainer.logger
+        for logger in loggers if isinstance(loggers, list) else [loggers]:
+            if "save_dir" in getattr(logger, "init_args", {}):
+                logger.init_args.save_dir = str(run)
 
     def after_fit(self) -> None:
         """Save the final weights, evaluate them if the last step did not, and leave the result."""

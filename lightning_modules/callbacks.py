@@ -74,13 +74,13 @@ class PerClassTable(Callback):
 
 
 class PredictionWriter(Callback):
-    """``gatedcrf predict``: writes each prediction as an indexed PNG into ``predictions``, named after its image."""
+    """``gatedcrf predict``: writes each prediction as an indexed PNG, named after its image."""
 
     def on_predict_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *_: Any
     ) -> None:
         """Write one prediction."""
-        save_palette_png(_array(outputs), Path(trainer.default_root_dir) / "predictions" / f"{batch['name'][0]}.png")
+        save_palette_png(_array(outputs), Path(trainer.default_root_dir) / f"{batch['name'][0]}.png")
 
 
 def _array(labels: Tensor) -> NDArray[np.uint8]:

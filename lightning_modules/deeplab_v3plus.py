@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from timm.models import FeatureInfo
 from torch import Tensor, nn
 
-from lightning_modules.pretrained import find_weights
+from lightning_modules.pretrained import check_weights, find_weights
 
 
 class DeepLabV3Plus(nn.Module):
@@ -29,7 +29,8 @@ class DeepLabV3Plus(nn.Module):
         low_level_channels: Width to which the stride 4 features are reduced.
 
     Raises:
-        ValueError: A stride other than 16 or 8, a backbone that is unknown or cannot be dilated.
+        ValueError: A stride other than 16 or 8, a backbone that is unknown or cannot be dilated, weights of another
+            backbone.
         FileNotFoundError: Weights that are not there and cannot be fetched.
     """
 
@@ -126,6 +127,7 @@ def _create_encoder(backbone: str, pretrained: bool | str, output_stride: int) -
             raise FileNotFoundError(
                 f"pretrained={str(path)!r} is not a file; pass a weight file of {backbone}, or false."
             )
+        check_weights(backbone, path)
         weights = {"pretrained": True, "pretrained_cfg_overlay": {"file": str(path)}}
     try:
         encoder = timm.create_model(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import timm
 from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
+from timm.models import load_state_dict
 
 TIMEOUT_S = 5.0  # the hub's own client retries for most of a minute before it gives up
 
@@ -37,3 +38,25 @@ def find_weights(backbone: str) -> Path:
             f"  {page}\non a machine with a network and pass its path: --model.network.init_args.pretrained=FILE, or "
             "train from random weights: --model.network.init_args.pretrained=false"
         ) from error
+
+
+def check_weights(backbone: str, path: Path) -> None:
+    """Refuse a file that does not hold this backbone: timm would take what fits and leave the rest random.
+
+    Args:
+        backbone: timm model name.
+        path: Weight file, .pth or .safetensors.
+
+    Raises:
+        ValueError: Weights are missing or have another shape.
+    """
+    held = load_state_dict(str(path), use_ema=False)
+    wanted = timm.create_model(backbone, pretrained=False, num_classes=0).state_dict()
+    fits = [held[name].shape == weight.shape for name, weight in wanted.items() if name in held]
+    expected = [name for name in wanted if not name.endswith("num_batches_tracked")]
+    missing = [name for name in expected if name not in held]
+    if missing or not all(fits):
+        raise ValueError(
+            f"{path} does not hold the weights of {backbone}: {len(missing)} of {len(expected)} tensors are missing, "
+            f"{len(fits) - sum(fits)} differ in shape. Pass the file that timm publishes for this backbone."
+        )

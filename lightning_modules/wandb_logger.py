@@ -2,14 +2,16 @@
 
 import os
 import re
+import secrets
 import warnings
 from netrc import NetrcParseError, netrc
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
 import wandb
-from lightning_fabric.loggers.logger import rank_zero_experiment
 from pytorch_lightning.loggers import WandbLogger
+from pytorch_lightning.utilities import rank_zero_only
 
 
 class ForgivingWandbLogger(WandbLogger):
@@ -17,8 +19,8 @@ class ForgivingWandbLogger(WandbLogger):
 
     Args:
         project: W&B project.
-        save_dir: The run directory, set by the command line. The run is named after it, so a resumed run continues
-            under the same id.
+        save_dir: The run directory, set by the command line. The run is named after it and keeps its id there, so that
+            a resumed run continues under the same id.
         offline: ``None`` is offline exactly where no API key is found.
         init_timeout: Seconds to wait for the server.
         tags: W&B tags.
@@ -37,7 +39,6 @@ class ForgivingWandbLogger(WandbLogger):
             project=project,
             save_dir=save_dir,
             name=name,
-            id=name[-64:],
             resume="allow",
             tags=tags,
             offline=not has_api_key() if offline is None else offline,
@@ -45,15 +46,23 @@ class ForgivingWandbLogger(WandbLogger):
         )
 
     @property
-    @rank_zero_experiment
     def experiment(self) -> Any:
         """Return the W&B run, offline if the server cannot be reached."""
+        if self._experiment is None and getattr(rank_zero_only, "rank", 0) == 0:
+            self._wandb_init["id"] = self._id = _read_or_make_id(Path(self._save_dir or ".") / "wandb_id")
         try:
             return super().experiment
         except wandb.errors.Error as error:
             warnings.warn(f"W&B is not reachable ({error}); logging offline. Later: wandb sync", stacklevel=2)
             self._wandb_init["mode"] = "offline"
             return super().experiment
+
+
+def _read_or_make_id(path: Path) -> str:
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(secrets.token_hex(4))
+    return path.read_text()
 
 
 def has_api_key() -> bool:

@@ -8,7 +8,7 @@ from pytorch_lightning import LightningModule
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.optim import SGD
-from torch.optim.lr_scheduler import PolynomialLR
+from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 from datamodules.sample import IGNORE_INDEX, Sample
@@ -107,7 +107,7 @@ class WeakSegmentation(LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log mIoU over the split, in percent, and per class; a class that is nowhere counts nowhere."""
-        self.val_iou = 100 * iou_per_class(self.confusion.compute()).cpu()
+        self.val_iou = 100 * iou_per_class(self.confusion.compute().cpu())  # in float64, which not every device has
         self.validated_at = self.global_step
         self.confusion.reset()
         self.log("val/miou", self.val_iou.nanmean(), prog_bar=True)
@@ -127,12 +127,27 @@ class WeakSegmentation(LightningModule):
         probs: Tensor = self(batch["image"])
         return probs.argmax(dim=1).to(torch.uint8)
 
+    def decay(self, step: int) -> float:
+        """Return (1 - step / max_steps)^power, 0 from ``max_steps`` on."""
+        progress = min(step, self.trainer.max_steps) / self.trainer.max_steps
+        return float((1 - progress) ** self.power)
+
+    def on_train_start(self) -> None:
+        """Let this run's optimizer settings win over those that a checkpoint has restored."""
+        schedule = self.lr_schedulers()
+        if not isinstance(schedule, LambdaLR):
+            return
+        schedule.base_lrs = [self.learning_rate] * len(schedule.base_lrs)
+        for group in schedule.optimizer.param_groups:
+            group |= {"momentum": self.momentum, "weight_decay": self.weight_decay}
+            group |= {"initial_lr": self.learning_rate, "lr": self.learning_rate * self.decay(schedule.last_epoch)}
+
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """SGD and lr (1 - step / max_steps)^power, stepped every batch."""
         optimizer = SGD(self.parameters(), self.learning_rate, self.momentum, weight_decay=self.weight_decay)
-        schedule = PolynomialLR(optimizer, total_iters=self.trainer.max_steps, power=self.power)
+        schedule = LambdaLR(optimizer, self.decay)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
 def _resize(logits: Tensor, like: Tensor) -> Tensor:
-    return F.interpolate(logits, size=like.shape[-2:], mode="bilinear", align_corners=False)
+    return F.interpolate(logits.float(), size=like.shape[-2:], mode="bilinear", align_corners=False)

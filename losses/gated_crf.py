@@ -64,7 +64,8 @@ class GatedCRFLoss(nn.Module):
         Args:
             probs: Class probabilities, float (N, C, H, W), summing to 1 over C.
             features: Per modality, float (N, D, H', W'): ``{"rgb": standardized image}``. "xy" is implied. Maps of
-                another size than ``probs`` are average-pooled to it.
+                another size than ``probs`` are average-pooled to it. Values may be anything where both gates are
+                closed.
             source: m^src, bool (N, H', W'): pixels that may send energy. ``None`` is all. At another size than
                 ``probs``, a cell is set only if all its pixels are.
             destination: m^dst, likewise: pixels that may receive it.
@@ -80,6 +81,8 @@ class GatedCRFLoss(nn.Module):
             used = {name for kernel in self.kernels for name in kernel.modalities}
             pooled = {name: F.adaptive_avg_pool2d(features[name].to(dtype), (height, width)) for name in sorted(used)}
             src, dst = (_gate(mask, probs) for mask in (source, destination))
+            hidden = (src == 0) & (dst == 0)  # missing depth, say, may be NaN there
+            pooled = {name: feature.masked_fill(hidden, 0) for name, feature in pooled.items()}
             mu = None if self.compatibility is None else self.compatibility.to(probs)
             energy = ENGINES[self.engine](probs, pooled, self.kernels, self.radius, mu, src, dst)
             by_source = self.authors_denominator and destination is None

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 class PartialCrossEntropyLoss(nn.Module):
     """Mean cross-entropy over the labeled pixels of a batch, L_CE of Sec. 3.
 
-    A batch, or a distributed shard, without a label gives 0 with zero gradients, never NaN.
+    A batch, or a distributed shard, without a label gives 0 with zero gradients, never NaN. With several devices the
+    mean is over the labels of each device, and DDP averages the devices.
 
     Args:
         class_weights: (C,), non-negative; the mean is then the weighted mean. ``None`` is uniform.

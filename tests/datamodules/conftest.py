@@ -74,7 +74,7 @@ def tree(tmp_path: Path, save_mask: Callable[[Path, LabelMap], None]) -> Path:
             mask[:, : width // 2] = 1
             mask[0] = 255
             save_mask(root / "masks" / split / f"{split}.{index}.png", mask)
-    (root / "classes.txt").write_text("sky\n\n  tree \n")
+    (root / "classes.txt").write_text("sky\n  tree \n\n")
     return root
 
 

@@ -1,13 +1,12 @@
 """Vectors and their pixels, against hand-counted pixels and a dense resampling."""
 
 import json
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pytest
 
-from datamodules.annotations import Annotation, Points, drop_outside, from_json, rasterize, shorten, to_json
+from datamodules.annotations import Annotation, drop_outside, from_json, rasterize, to_json
 from datamodules.sample import IGNORE_INDEX
 
 ZIGZAG = np.array([[2.0, 3.0], [10.0, 3.0], [10.0, 3.0], [13.5, 20.0], [4.0, 18.0], [4.0, 30.0]])
@@ -111,35 +110,6 @@ def test_only_clicks_outside_are_dropped() -> None:
     outside = [line(1, (20.0, 5.0)), line(1, (5.0, 10.0)), line(1, (-0.01, 5.0)), line(1, (5.0, -0.01))]
     kept = drop_outside([*inside, *outside], (10, 20, 3))
     assert [id(a) for a in kept] == [id(a) for a in inside]
-
-
-def resample(points: Points, share: float) -> Points:
-    """Return the point at a share of the arc length, from a hundred thousand points."""
-    dense = np.concatenate([np.linspace(a, b, 20_000) for a, b in pairwise(points)])
-    along = np.concatenate([[0], np.cumsum(np.sqrt((np.diff(dense, axis=0) ** 2).sum(1)))])
-    return np.asarray(dense[np.abs(along - share * along[-1]).argmin()])
-
-
-@pytest.mark.parametrize(("ratio", "start", "end"), [(0.5, 0.25, 0.75), (0.2, 0.4, 0.6), (1.0, 0.0, 1.0)])
-def test_shorten_cuts_the_same_length_from_both_ends(ratio: float, start: float, end: float) -> None:
-    """Sec. 6.4: 0.5 ends at 25 % and 75 % of the arc length."""
-    short = shorten(ZIGZAG, ratio)
-    np.testing.assert_allclose(short[[0, -1]], [resample(ZIGZAG, start), resample(ZIGZAG, end)], atol=2e-3)
-
-
-def test_shorten_keeps_the_vertices_between() -> None:
-    np.testing.assert_allclose(shorten(ZIGZAG, 0.5)[1:-1], ZIGZAG[3:5])
-
-
-def test_shorten_leaves_a_single_point_where_it_is() -> None:
-    assert (shorten(np.array([[3.0, 4.0]]), 0.5) == [3.0, 4.0]).all()
-    assert (shorten(np.array([[3.0, 4.0], [3.0, 4.0]]), 0.5) == [3.0, 4.0]).all()
-
-
-@pytest.mark.parametrize("ratio", [0.0, -0.5, 1.01, float("nan")])
-def test_shorten_refuses_a_ratio_that_is_no_share(ratio: float) -> None:
-    with pytest.raises(ValueError, match=f"ratio is {ratio}"):
-        shorten(ZIGZAG, ratio)
 
 
 def test_json_round_trip_is_exact() -> None:

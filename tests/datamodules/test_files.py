@@ -117,3 +117,12 @@ def test_photographs_are_read_upright(tmp_path: Path, orientation: int, turns: i
     upright = np.rot90(stored, turns)
     np.testing.assert_array_equal(read_image(tmp_path / "photo.png"), upright)
     assert image_size(tmp_path / "photo.png") == upright.shape[1::-1]
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.float32])
+def test_photographs_of_more_than_8_bits_are_refused(tmp_path: Path, dtype: type) -> None:
+    """Pillow would clip them to white or black."""
+    path = tmp_path / "deep.tif"
+    PILImage.fromarray(np.full((4, 4), 1000).astype(dtype)).save(path)
+    with pytest.raises(ValueError, match=r"deep\.tif has more than 8 bits"):
+        read_image(path)

@@ -86,6 +86,14 @@ def test_number_of_classes_is_checked(folder: Folder, tree: Path, classes: str) 
         folder()
 
 
+@pytest.mark.parametrize("classes", ["sky\n\ntree", "sky\ntree\nsky"])
+def test_empty_lines_and_repeated_classes_are_refused(folder: Folder, tree: Path, classes: str) -> None:
+    """An empty line would silently give all later classes another index."""
+    (tree / "classes.txt").write_text(classes)
+    with pytest.raises(ValueError, match="line k names class k - 1"):
+        folder()
+
+
 def test_missing_classes_folders_and_supervision_are_refused(folder: Folder, tree: Path) -> None:
     with pytest.raises(ValueError, match="'boxes'; a folder has clicks, scribbles, full"):
         folder(supervision="boxes")

@@ -21,6 +21,6 @@ def test_two_processes_count_the_same_as_one(finished: Path, tmp_path: Path) -> 
     call("fit", config, trained, "--trainer.devices=2", "--data.batch_size=4", "--trainer.max_steps=2")
     checkpoint = f"--ckpt_path={trained / 'checkpoints/last.ckpt'}"
     call("validate", config, tmp_path / "one", checkpoint, "--trainer.devices=1")
-    tables = [(run / "iou_per_class.csv").read_text() for run in (trained, tmp_path / "one")]
+    tables = [(run / "iou_per_class.csv").read_text() for run in (trained, tmp_path / "one" / "validate")]
     assert tables[0] == tables[1]
     assert tables[0].splitlines()[-1] == f"mean,{json.loads((trained / RESULT).read_text())['miou']:.2f}"

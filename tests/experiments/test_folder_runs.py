@@ -1,6 +1,7 @@
 """A run on somebody's folder through the real command line."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -43,8 +44,10 @@ def test_trains_on_simulated_clicks_and_predicts_unlabeled_images(root: Path, tm
     main(["fit", *args, *options, f"--data.root={root}", f"--trainer.default_root_dir={run}"])
     assert set(json.loads((run / RESULT).read_text())["iou"]) == {"left", "right"}
 
+    shutil.rmtree(root / "images" / "train")  # prediction needs no training data
+    shutil.rmtree(root / "masks")
     main(["predict", "-c", str(run / "config.yaml"), f"--ckpt_path={run / 'checkpoints/best.ckpt'}"])
-    prediction = np.array(Image.open(run / "predictions" / "unseen.png"))
+    prediction = np.array(Image.open(run / "predict" / "unseen.png"))
     assert prediction.shape == (37, 50)
     assert set(np.unique(prediction)) <= {0, 1}
 
@@ -59,8 +62,10 @@ def test_bad_files_stop_a_run_before_training(root: Path, tmp_path: Path, capsys
 
 
 def test_check_counts_a_sound_folder_and_fails_on_a_broken_one(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    main(["data", "check", str(root)])
-    assert "2 classes, 3 training and 3 validation images, 0 problems" in capsys.readouterr().out
+    main(["data", "check", str(root), "--supervision", "full"])
+    printed = capsys.readouterr().out
+    assert "2 classes, 3 training and 3 validation images, 0 problems" in printed
+    assert str(3 * 48 * 32) in printed  # labeled pixels of each class
     image = root / "images" / "val" / "val2.png"
     image.write_bytes(image.read_bytes()[:200])
     (root / "masks" / "train" / "train0.png").unlink()
@@ -70,3 +75,12 @@ def test_check_counts_a_sound_folder_and_fails_on_a_broken_one(root: Path, capsy
     assert "val2.png cannot be read" in printed
     assert "train0.png is missing" in printed
     assert "2 problems" in printed
+
+
+def test_check_counts_clicks_and_names_what_cannot_be_learned(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    inside, outside = {"class": 0, "points": [[3, 4]]}, {"class": 0, "points": [[64, 4]]}
+    (root / "clicks.json").write_text(json.dumps({"train0": [inside, inside], "train1": [outside]}))
+    main(["data", "check", str(root)])
+    printed = capsys.readouterr().out
+    assert "2 training images without a label, 1 clicks outside their image" in printed
+    assert "No training image has a label of 'right'" in printed

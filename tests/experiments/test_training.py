@@ -71,6 +71,39 @@ def test_command_line_beats_the_checkpoint(fit: Any, finished: Path, tmp_path: P
     assert load_config(run)["model"]["weight"] == 0.55
 
 
+def test_command_line_sets_the_learning_rate_of_a_resumed_run(fit: Any, finished: Path, tmp_path: Path) -> None:
+    """The optimizer's state holds the old one, and the schedule's state the old length."""
+    options = [
+        f"--ckpt_path={finished / 'checkpoints/last.ckpt'}",
+        "--trainer.max_steps=8",
+        "--model.learning_rate=0.5",
+    ]
+    run = fit(*options, run=tmp_path / "run")
+    lines = [line.split(",") for line in (run / "metrics.csv").read_text().splitlines()]
+    column, step = lines[0].index("lr-SGD"), lines[0].index("step")
+    rates = {int(line[step]): float(line[column]) for line in lines[1:] if line[column]}
+    assert rates == {k: pytest.approx(0.5 * (1 - k / 8) ** 0.9) for k in range(4, 8)}
+
+
+def test_nothing_of_a_finished_run_is_lost(fit: Any, tmp_path: Path) -> None:
+    """Lightning's own CSV logger deletes the log of the run that it continues."""
+    run = fit(run=tmp_path / "run")
+    before = {path: path.read_bytes() for path in (run / "metrics.csv", run / "config.yaml", run / RESULT)}
+    main(["predict", "-c", str(run / "config.yaml"), f"--ckpt_path={run / 'checkpoints/last.ckpt'}"])
+    assert {path: path.read_bytes() for path in before} == before
+    fit("--ckpt_path=last", run=run)
+    assert (run / "metrics.1.csv").read_bytes() == before[run / "metrics.csv"]
+    assert (run / "config.yaml").read_bytes() == before[run / "config.yaml"]
+    assert load_config(run)["ckpt_path"] == "last"
+
+
+@pytest.mark.parametrize("command", ["validate", "test", "predict"])
+def test_random_weights_are_not_evaluated(finished: Path, capsys: pytest.CaptureFixture[str], command: str) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main([command, "-c", str(finished / "config.yaml")])
+    assert "--ckpt_path=" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("supervision", "loss"),
     [("scribbles", "gcrf_sd"), ("clicks", "gcrf"), ("full", "pce")],  # the others are run by the tests around
@@ -88,7 +121,7 @@ def test_validate_reports_the_result_of_the_run(
     arguments = [f"--ckpt_path={finished / 'checkpoints/last.ckpt'}", f"--trainer.default_root_dir={tmp_path}"]
     main(["validate", "-c", str(finished / "config.yaml"), *arguments])
     expected = json.loads((finished / RESULT).read_text())["miou"]
-    last = (tmp_path / "iou_per_class.csv").read_text().split()[-1]
+    last = (tmp_path / "validate" / "iou_per_class.csv").read_text().split()[-1]
     assert last == f"mean,{expected:.2f}"
 
 
@@ -97,7 +130,7 @@ def test_predict_writes_class_indices(finished: Path, tmp_path: Path) -> None:
     main(["predict", "-c", str(finished / "config.yaml"), *arguments])
     split, model = load_datamodule(finished).val_split(), load_model(finished)
     for index in range(len(split)):
-        written = np.array(Image.open(tmp_path / "predictions" / f"{split.name(index)}.png"))
+        written = np.array(Image.open(tmp_path / "predict" / f"{split.name(index)}.png"))
         with torch.inference_mode():
             probs = model(torch.from_numpy(split.image(index)).permute(2, 0, 1)[None])
         np.testing.assert_array_equal(written, probs.argmax(1)[0].numpy())

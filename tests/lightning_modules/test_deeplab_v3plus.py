@@ -71,7 +71,7 @@ def test_other_families_of_backbones_can_be_dilated(backbone: str) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"backbone": "vit_tiny_patch16_224"}, "'vit_tiny_patch16_224' cannot be dilated.*ResNets"),
+        ({"backbone": "vit_tiny_patch16_224"}, "'vit_tiny_patch16_224' cannot be built.*ResNets"),
         ({"backbone": "resnett34"}, "no backbone 'resnett34'; close names"),
         ({"backbone": "convnext_atto"}, r"strides \[8, 16\]"),
         ({"output_stride": 32}, "output_stride is 32"),
@@ -86,3 +86,14 @@ def test_missing_weight_file_is_named(tmp_path: Path) -> None:
     missing = tmp_path / "nowhere.pth"
     with pytest.raises(FileNotFoundError, match=r"nowhere\.pth.*resnet10t, or false"):
         DeepLabV3Plus(3, **{**TINY, "pretrained": str(missing)})
+
+
+def test_a_file_without_the_weights_is_refused(tmp_path: Path) -> None:
+    """timm would load what fits, here nothing, and go on with random weights."""
+    weights = timm.create_model("resnet18", pretrained=False).state_dict()
+    torch.save({f"network.encoder.{name}": weight for name, weight in weights.items()}, tmp_path / "prefixed.pth")
+    with pytest.raises(ValueError, match=r"prefixed\.pth does not hold the weights of resnet18"):
+        DeepLabV3Plus(3, backbone="resnet18", pretrained=str(tmp_path / "prefixed.pth"))
+    torch.save(weights, tmp_path / "other.pth")
+    with pytest.raises(ValueError, match=r"does not hold the weights of resnet34"):
+        DeepLabV3Plus(3, backbone="resnet34", pretrained=str(tmp_path / "other.pth"))

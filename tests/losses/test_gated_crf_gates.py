@@ -141,3 +141,16 @@ def test_bad_option_is_refused(arguments: dict[str, Any], message: str) -> None:
 def test_bad_input_is_refused(arguments: dict[str, Any], message: str, scene: Callable[..., dict[str, Any]]) -> None:
     with pytest.raises(ValueError, match=message):
         GatedCRFLoss(compatibility=1 - torch.eye(3))(**{**scene(), **arguments})
+
+
+@pytest.mark.parametrize("engine", ["shifted", "tensor"])
+def test_features_behind_closed_gates_may_be_missing(engine: str) -> None:
+    """Sec. 3 (1): m^src excludes missing data of a modality, which sensors write as NaN."""
+    generator = torch.Generator().manual_seed(0)
+    probs = torch.randn(1, 3, 6, 7, generator=generator).softmax(1).requires_grad_()
+    depth = torch.rand(1, 1, 6, 7, generator=generator)
+    known = torch.rand(1, 6, 7, generator=generator) > 0.3
+    loss = GatedCRFLoss([GaussianKernel({"depth": 0.5, "xy": 3.0})], radius=2, engine=engine)
+    values = [loss(probs, {"depth": d}, known, known) for d in (depth, depth.masked_fill(~known[:, None], torch.nan))]
+    assert values[0] == values[1]
+    assert torch.autograd.grad(values[1], probs)[0].isfinite().all()
