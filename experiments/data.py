@@ -36,13 +36,14 @@ def run(args: Sequence[str]) -> None:
     problems = datamodule.problems()
     for problem in problems:
         console.print(problem, markup=False)
-    train, val = datamodule.train_split(), datamodule.val_split()
-    if not problems:
-        report(train, datamodule.class_names, console)
-    counts = f"{len(train)} training and {len(val)} validation images, {len(problems)} problems"
-    console.print(f"{datamodule.num_classes} classes, {counts}")
     if problems:
+        console.print(f"{len(problems)} problems")
         raise SystemExit(1)
+    train, val = datamodule.train_split(), datamodule.val_split()
+    report(train, datamodule.class_names, console)
+    console.print(
+        f"{datamodule.num_classes} classes, {len(train)} training and {len(val)} validation images, no problems"
+    )
 
 
 def report(train: FolderDataset, class_names: Sequence[str], console: Console) -> None:

@@ -30,7 +30,6 @@ def run(args: Sequence[str]) -> None:
         ValueError: An unknown table, dataset or cell, or a run directory of another configuration.
         SystemExit: With status 1 if a cell failed, 130 if interrupted.
     """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended from outside as by hand
     options = _parse(args)
     console = Console()
     table = tables.Table.load(options.table)
@@ -91,6 +90,7 @@ def _select(table: tables.Table, folder: Path, options: argparse.Namespace) -> l
 def _train(cell: Cell, label: str, console: Console) -> float | None:
     """Run one cell to its end and return its mIoU, or show the end of its log and return ``None``."""
     started = time.monotonic()
+    handler = signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended from outside as by hand
     process = cell.start()
     try:
         _watch(process, cell, label, console)
@@ -100,6 +100,7 @@ def _train(cell: Cell, label: str, console: Console) -> float | None:
     finally:
         process.terminate()  # nothing, if it has ended; otherwise it saves a checkpoint first
         process.wait()
+        signal.signal(signal.SIGTERM, handler)
     result, minutes = cell.result(), (time.monotonic() - started) / 60
     if result is None:
         console.print(f"{label}: failed with status {process.returncode}; the end of {cell.run / LOG}:")

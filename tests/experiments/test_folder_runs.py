@@ -64,7 +64,7 @@ def test_bad_files_stop_a_run_before_training(root: Path, tmp_path: Path, capsys
 def test_check_counts_a_sound_folder_and_fails_on_a_broken_one(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(["data", "check", str(root), "--supervision", "full"])
     printed = capsys.readouterr().out
-    assert "2 classes, 3 training and 3 validation images, 0 problems" in printed
+    assert "2 classes, 3 training and 3 validation images, no problems" in printed
     assert str(3 * 48 * 32) in printed  # labeled pixels of each class
     image = root / "images" / "val" / "val2.png"
     image.write_bytes(image.read_bytes()[:200])
