@@ -11,7 +11,7 @@ STAMP := $(VENV)/installed
 
 demo: $(STAMP)
 	$(BIN)/gatedcrf reproduce table1 --dataset shapes --runs runs/demo \
-	    --cells clicks/pCE clicks/GCRF_s scribbles/GCRF_s full/pCE
+	    --cells clicks/pCE clicks/GCRF_s full/pCE
 
 test: $(STAMP)
 	$(BIN)/ruff check .
