@@ -60,6 +60,14 @@ def test_batches_are_a_function_of_the_seed() -> None:
     assert not any(torch.equal(a["image"], b["image"]) for a, b in zip(first, other, strict=True))
 
 
+def test_accumulated_batches_are_all_different() -> None:
+    """Two optimizer steps of three batches each are six batches of the stream, none of them twice."""
+    recorder = Recorder()
+    make_trainer(max_steps=2, accumulate_grad_batches=3).fit(recorder, datamodule=make_data())
+    stream = list(make_data(make_trainer(max_steps=6)).train_dataloader())
+    assert all(same(a, b) for a, b in zip(recorder.seen, stream, strict=True))
+
+
 def test_batch_is_collated() -> None:
     batch = train_batches(supervision="full")[0]
     assert (batch["image"].dtype, batch["image"].shape) == (torch.uint8, (4, 3, 32, 32))
