@@ -1,5 +1,6 @@
 """The LightningDataModule that every dataset shares."""
 
+import signal
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
@@ -131,6 +132,12 @@ class SegmentationDataModule(LightningDataModule, ABC):
     def _workers(self) -> dict[str, Any]:
         return {
             "num_workers": self.num_workers,
+            "worker_init_fn": _leave_termination_to_the_run,
             "persistent_workers": self.num_workers > 0,
             "pin_memory": self._trainer().strategy.root_device.type == "cuda",
         }
+
+
+def _leave_termination_to_the_run(worker: int) -> None:
+    """Ignore SIGTERM in a loader process: sent to a whole group, it would break the run before its last checkpoint."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -55,12 +55,13 @@ def report(train: FolderDataset, class_names: Sequence[str], console: Console) -
         console: Where to print.
     """
     images, amounts = Counter[int](), Counter[int]()
-    unlabeled, outside = 0, 0
+    unlabeled, outside = 0, dict[str, int]()
     for index in track(range(len(train)), "Counting", transient=True):
         labels = train.labels(index)
         if isinstance(labels, list):
             inside = drop_outside(labels, train.image(index).shape)
-            outside += len(labels) - len(inside)
+            if len(inside) < len(labels):
+                outside[train.name(index)] = len(labels) - len(inside)
             counts = Counter(annotation.label for annotation in inside)
         else:
             values, pixels = np.unique(labels[labels != IGNORE_INDEX], return_counts=True)
@@ -72,7 +73,9 @@ def report(train: FolderDataset, class_names: Sequence[str], console: Console) -
     for index, name in enumerate(class_names):
         table.add_row(name, str(images[index]), str(amounts[index]))
     console.print(table)
-    console.print(f"{unlabeled} training images without a label, {outside} clicks outside their image")
+    console.print(f"{unlabeled} training images without a label, {sum(outside.values())} clicks outside their image")
+    if outside:
+        console.print(f"Clicks outside are not used; they are in {', '.join(list(outside)[:5])}. Are x and y swapped?")
     for index, name in enumerate(class_names):
         if not images[index]:
             console.print(f"No training image has a label of {name!r}, so it cannot be learned.")

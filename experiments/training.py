@@ -1,7 +1,9 @@
 """``gatedcrf fit | validate | test | predict``: LightningCLI with the project's defaults."""
 
 import json
+import signal
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -18,6 +20,14 @@ from experiments import RESULT
 from experiments.errors import brief
 from experiments.inheritance import expand_arguments
 from lightning_modules.weak_segmentation import WeakSegmentation
+
+HARMLESS = (
+    ".*Previous log files in this directory will be deleted",  # KeepingCSVLogger puts them aside
+    ".*dataloader is not resumable",  # StreamBatchSampler starts at the step of the checkpoint
+    "The dirpath has changed from",  # the checkpoint of a run is evaluated in a folder of its own
+    ".*treespec, LeafSpec",  # Lightning's own use of torch
+)
+"""Warnings of Lightning that do not apply here, as regular expressions."""
 
 
 class Parser(LightningArgumentParser):
@@ -77,7 +87,14 @@ class CLI(LightningCLI):
         config.base = None  # all files are merged by now: the saved configuration stands alone
         run = Path(config.trainer.default_root_dir or "runs/unnamed")
         if self.subcommand == "fit":
-            if not config.ckpt_path and (run / "checkpoints").is_dir():
+            started = (run / "checkpoints").is_dir()
+            if started and config.ckpt_path == "last" and not any((run / "checkpoints").glob("last*.ckpt")):
+                raise ValueError(
+                    f"{run} holds a run that ended before it saved last.ckpt. Continue from another checkpoint in "
+                    f"{run / 'checkpoints'} with --ckpt_path=FILE, or name another directory with "
+                    "--trainer.default_root_dir."
+                )
+            if started and not config.ckpt_path:
                 raise ValueError(
                     f"{run} already holds a run. Continue it with --ckpt_path=last, or name another directory with "
                     "--trainer.default_root_dir."
@@ -130,6 +147,9 @@ def run(args: Sequence[str]) -> None:
         ValueError: Bad input that the parser cannot see.
         SystemExit: With status 143 if terminated, after a checkpoint has been saved.
     """
+    for message in HARMLESS:
+        warnings.filterwarnings("ignore", message)
+    handler = signal.signal(signal.SIGINT, _stop_after_the_step)
     try:
         CLI(
             WeakSegmentation,
@@ -143,3 +163,11 @@ def run(args: Sequence[str]) -> None:
         )
     except SIGTERMException:  # would end with status 0
         sys.exit(143)
+    finally:
+        signal.signal(signal.SIGINT, handler)
+
+
+def _stop_after_the_step(*_: object) -> None:
+    """Turn the first Ctrl-C into a termination: Lightning would stop amid a step, which cannot be resumed exactly."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.raise_signal(signal.SIGTERM)

@@ -64,8 +64,9 @@ class PerClassTable(Callback):
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("w", newline="") as file:
             csv.writer(file).writerows([("class", "IoU"), *rows])
-        if trainer.state.fn != TrainerFn.FITTING or trainer.global_step == trainer.max_steps:
-            table = Table("class", "IoU", title=f"step {trainer.global_step}")
+        fitting = trainer.state.fn == TrainerFn.FITTING
+        if not fitting or trainer.global_step == trainer.max_steps:
+            table = Table("class", "IoU", title=f"step {trainer.global_step}" if fitting else None)
             for row in rows:
                 table.add_row(*row)
             Console().print(table)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from pytorch_lightning import LightningModule
+from pytorch_lightning.utilities import rank_zero_warn
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.optim import SGD
@@ -134,6 +135,11 @@ class WeakSegmentation(LightningModule):
 
     def on_train_start(self) -> None:
         """Let this run's optimizer settings win over those that a checkpoint has restored."""
+        if self.regularizer is not None and self.first_step >= self.trainer.max_steps:
+            rank_zero_warn(
+                f"The regularizer starts at step {self.first_step}, but this run ends at {self.trainer.max_steps}: "
+                "lower --model.first_step."
+            )
         schedule = self.lr_schedulers()
         if not isinstance(schedule, LambdaLR):
             return

@@ -92,7 +92,14 @@ class GatedCRFLoss(nn.Module):
     def _check(
         self, probs: Tensor, features: Mapping[str, Tensor], source: Tensor | None, destination: Tensor | None
     ) -> None:
+        if not isinstance(features, Mapping):
+            raise ValueError('features is no mapping; pass maps by name: {"rgb": standardized image}.')
         check_features(self.kernels, features)
+        for name, feature in features.items():
+            if not feature.is_floating_point():
+                raise ValueError(
+                    f"features[{name!r}] is {feature.dtype}; pass floats in units of the bandwidth's scale."
+                )
         n, c = probs.shape[:2]
         for name, x in {**features, "source": source, "destination": destination}.items():
             if x is not None and len(x) != n:

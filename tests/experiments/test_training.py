@@ -144,6 +144,38 @@ class Terminate(Callback):
             os.kill(os.getpid(), signal.SIGTERM)
 
 
+class Interrupt(Callback):
+    """Sends SIGINT amid the third step, as Ctrl-C does."""
+
+    def on_before_backward(self, trainer: Trainer, *_: Any) -> None:
+        if trainer.global_step == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_a_run_interrupted_amid_a_step_is_resumed_exactly(
+    fit: Any, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = ModuleType("interrupting")
+    monkeypatch.setitem(sys.modules, "interrupting", module)
+    monkeypatch.setattr(Interrupt, "__module__", "interrupting")
+    monkeypatch.setattr(module, "Interrupt", Interrupt, raising=False)
+    with pytest.raises(SystemExit, match="143"):
+        fit("--trainer.callbacks+={class_path: interrupting.Interrupt}", run=tmp_path / "run")
+    fit("--ckpt_path=last", run=tmp_path / "run")
+    weights = load(tmp_path / "run" / "checkpoints" / "last.ckpt")["state_dict"]
+    torch.testing.assert_close(weights, load(finished / "checkpoints" / "last.ckpt")["state_dict"], rtol=0, atol=0)
+
+
+def test_a_run_without_a_last_checkpoint_is_not_started_anew(
+    fit: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "run" / "checkpoints" / "best.ckpt").touch()
+    with pytest.raises(SystemExit, match="2"):
+        fit("--ckpt_path=last", run=tmp_path / "run")
+    assert "ended before it saved last.ckpt" in capsys.readouterr().err
+
+
 def test_termination_saves_a_checkpoint_and_is_no_result(
     fit: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -154,3 +154,11 @@ def test_features_behind_closed_gates_may_be_missing(engine: str) -> None:
     values = [loss(probs, {"depth": d}, known, known) for d in (depth, depth.masked_fill(~known[:, None], torch.nan))]
     assert values[0] == values[1]
     assert torch.autograd.grad(values[1], probs)[0].isfinite().all()
+
+
+def test_features_that_are_no_floats_by_name_are_refused() -> None:
+    probs, image = torch.full((1, 2, 4, 4), 0.5), torch.zeros(1, 3, 4, 4)
+    with pytest.raises(ValueError, match="no mapping"):
+        GatedCRFLoss()(probs, image)
+    with pytest.raises(ValueError, match=r"\['rgb'\] is torch\.uint8"):
+        GatedCRFLoss()(probs, {"rgb": image.to(torch.uint8)})
