@@ -1,4 +1,4 @@
-"""The Gated CRF loss, Eqs. 1 to 11."""
+"""The Gated CRF loss, Eqs. 1 to 11, as a module and as a function."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,27 +6,34 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from losses import shifted_slices, tensor_form
-from losses.affinity import GaussianKernel, check_features
+from losses import checks, tensor_form
+from losses.affinity import GaussianKernel, mix, radius_for
+from losses.operator import FILTERS, choose_engine, pairwise_energy
 
-ENGINES = {"shifted": shifted_slices.pairwise_energy, "tensor": tensor_form.pairwise_energy}
+ENGINES = ("auto", *FILTERS, "tensor")
 
 
 class GatedCRFLoss(nn.Module):
     """Gated pairwise energy per destination pixel, Eqs. 4, 5 and 10.
 
-    Always computed in float32 or wider, also under autocast: exponents reach hundreds and sums 120 terms.
+    Computed in float32 or wider, also under autocast: exponents reach hundreds and sums 120 terms. Differentiable once,
+    in the predictions and in features that require it.
 
     Args:
         kernels: Terms of the mixture K. ``None`` is the single RGBXY kernel of Sec. 4.1.
-        radius: Neighborhood radius r >= 1 in pixels of the logits grid; the window has side 2r + 1.
+        radius: Neighborhood radius r >= 1 in pixels of the logits grid; the window has side 2r + 1. ``None`` is 5, or
+            what ``epsilon`` asks for.
         compatibility: mu, (C, C), non-negative with a zero diagonal. ``None`` is the Potts model, Eq. 2.
         authors_denominator: Divide as the authors' code does when there is a source mask but no destination mask: by
             the number of source pixels. Otherwise, and by default, by the number of destination pixels, Eq. 10.
-        engine: "shifted" (default, O(NCHW) memory) or "tensor" (Sec. 6.2, the reference, also differentiates features).
+        engine: "auto" takes the fastest for the device: "fused" (a Triton kernel) on GPUs, "banded" (matrix products)
+            on CPUs, "shifted" elsewhere and where Triton is missing. "tensor" is the form of Sec. 6.2, the reference.
+        epsilon: Instead of ``radius``, the tolerated loss of signal, in (0, 1), see :func:`losses.radius_for`.
+        debug: Check at every call that predictions and features are finite, and predictions probabilities. It waits
+            for the device and cannot be compiled.
 
     Raises:
-        ValueError: A radius below 1, an unknown engine, a compatibility that is not as above.
+        ValueError: A radius below 1, or one beside an epsilon; an unknown engine; a compatibility that is not as above.
     """
 
     compatibility: Tensor | None
@@ -34,23 +41,23 @@ class GatedCRFLoss(nn.Module):
     def __init__(
         self,
         kernels: Sequence[GaussianKernel] | None = None,
-        radius: int = 5,
+        radius: int | None = None,
         compatibility: Sequence[Sequence[float]] | Tensor | None = None,
         authors_denominator: bool = False,
-        engine: str = "shifted",
+        engine: str = "auto",
+        epsilon: float | None = None,
+        debug: bool = False,
     ) -> None:
         super().__init__()
-        if radius < 1:
-            raise ValueError(f"radius is {radius}; the neighborhood needs a radius of at least 1 pixel.")
-        if engine not in ENGINES:
-            raise ValueError(f"engine is {engine!r}; choose one of {sorted(ENGINES)}.")
         self.kernels = [GaussianKernel()] if kernels is None else list(kernels)
-        if not self.kernels:
-            raise ValueError("kernels is empty; name at least one GaussianKernel, or None for that of Sec. 4.1.")
+        checks.settings(self.kernels, radius, epsilon, engine, ENGINES)
+        if radius is None:
+            radius = 5 if epsilon is None else radius_for(self.kernels, epsilon)
         self.radius = radius
         self.authors_denominator = authors_denominator
         self.engine = engine
-        self.register_buffer("compatibility", None if compatibility is None else _check_compatibility(compatibility))
+        self.debug = debug
+        self.register_buffer("compatibility", None if compatibility is None else checks.compatibility(compatibility))
 
     def forward(
         self,
@@ -63,67 +70,71 @@ class GatedCRFLoss(nn.Module):
 
         Args:
             probs: Class probabilities, float (N, C, H, W), summing to 1 over C.
-            features: Per modality, float (N, D, H', W'): ``{"rgb": standardized image}``. "xy" is implied. Maps of
-                another size than ``probs`` are average-pooled to it. Values may be anything where both gates are
-                closed.
+            features: Per modality, float (N, D, H', W'): ``{"rgb": standardized image}``. "xy" is implied. Larger maps
+                than ``probs`` are average-pooled to it. Values may be anything where both gates are closed.
             source: m^src, bool (N, H', W'): pixels that may send energy. ``None`` is all. At another size than
                 ``probs``, a cell is set only if all its pixels are.
             destination: m^dst, likewise: pixels that may receive it.
 
         Raises:
-            ValueError: A missing feature map, a mask that is not boolean, a batch or class count that does not match.
+            ValueError: A missing feature map; maps, masks or classes of another type or shape than above.
         """
-        dtype = torch.promote_types(probs.dtype, torch.float32)
+        checks.inputs(probs, features, source, destination, self.kernels, self.compatibility)
         with torch.autocast(probs.device.type, enabled=False):
-            self._check(probs, features, source, destination)
-            height, width = probs.shape[-2:]
-            probs = probs.to(dtype)
-            used = {name for kernel in self.kernels for name in kernel.modalities}
-            pooled = {name: F.adaptive_avg_pool2d(features[name].to(dtype), (height, width)) for name in sorted(used)}
-            src, dst = (_gate(mask, probs) for mask in (source, destination))
-            hidden = (src == 0) & (dst == 0)  # missing depth, say, may be NaN there
-            pooled = {name: feature.masked_fill(hidden, 0) for name, feature in pooled.items()}
-            mu = None if self.compatibility is None else self.compatibility.to(probs)
-            energy = ENGINES[self.engine](probs, pooled, self.kernels, self.radius, mu, src, dst)
+            size = probs.shape[-2:]
+            wide = torch.promote_types(probs.dtype, torch.float32)
+            used = [name for name in features if any(name in kernel.modalities for kernel in self.kernels)]
+            maps = {name: _pool(features[name].to(wide), size) for name in used}
+            src, dst = (_pool_gate(mask, probs) for mask in (source, destination))
+            if source is not None and destination is not None:
+                hidden = ~(src | dst).unsqueeze(1)  # missing depth, say, may be NaN there
+                maps = {name: x.masked_fill(hidden, 0) for name, x in maps.items()}
+            if self.debug:
+                checks.values(probs, maps)
+            energy = self._energy(probs, maps, src, dst)
             by_source = self.authors_denominator and destination is None
-            count = (src if by_source else dst).sum()
-            return energy / count.clamp(min=1)  # no pixel, no energy
+            return energy / (src if by_source else dst).sum().clamp(min=1)  # no pixel, no energy
 
-    def _check(
-        self, probs: Tensor, features: Mapping[str, Tensor], source: Tensor | None, destination: Tensor | None
-    ) -> None:
-        if not isinstance(features, Mapping):
-            raise ValueError('features is no mapping; pass maps by name: {"rgb": standardized image}.')
-        check_features(self.kernels, features)
-        for name, feature in features.items():
-            if not feature.is_floating_point():
-                raise ValueError(
-                    f"features[{name!r}] is {feature.dtype}; pass floats in units of the bandwidth's scale."
-                )
-        n, c = probs.shape[:2]
-        for name, x in {**features, "source": source, "destination": destination}.items():
-            if x is not None and len(x) != n:
-                raise ValueError(f"{name!r} holds {len(x)} samples but probs holds {n}; they must be the same batch.")
-        for name, mask in {"source": source, "destination": destination}.items():
-            if mask is not None and (mask.dtype != torch.bool or mask.ndim != 3):
-                raise ValueError(
-                    f"The {name} mask is {mask.dtype} of shape {tuple(mask.shape)}; pass bool of shape (N, H, W)."
-                )
-        if self.compatibility is not None and len(self.compatibility) != c:
-            raise ValueError(f"compatibility is for {len(self.compatibility)} classes but probs has {c}.")
+    def _energy(self, probs: Tensor, maps: Mapping[str, Tensor], source: Tensor, destination: Tensor) -> Tensor:
+        wide = torch.promote_types(probs.dtype, torch.float32)
+        mu = None if self.compatibility is None else self.compatibility.to(probs.device, wide)
+        engine = choose_engine(probs.device) if self.engine == "auto" else self.engine
+        if engine == "tensor":
+            src, dst = (gate.unsqueeze(1).to(wide) for gate in (source, destination))
+            return tensor_form.pairwise_energy(probs.to(wide), maps, self.kernels, self.radius, mu, src, dst)
+        stacked = torch.cat(list(maps.values()), dim=1) if maps else probs[:, :0].to(wide)
+        mixture = mix(self.kernels, {name: x.shape[1] for name, x in maps.items()})
+        return pairwise_energy(probs, stacked, source, destination, mu, mixture, self.radius, engine)
 
 
-def _gate(mask: Tensor | None, like: Tensor) -> Tensor:
-    """Bring a bool mask (N, H', W') to the grid of ``like``: 1 where all pixels of a cell are set, (N, 1, H, W)."""
+def gated_crf_loss(
+    probs: Tensor,
+    features: Mapping[str, Tensor],
+    source: Tensor | None = None,
+    destination: Tensor | None = None,
+    *,
+    kernels: Sequence[GaussianKernel] | None = None,
+    radius: int | None = None,
+    compatibility: Sequence[Sequence[float]] | Tensor | None = None,
+    authors_denominator: bool = False,
+    engine: str = "auto",
+    epsilon: float | None = None,
+    debug: bool = False,
+) -> Tensor:
+    """Return the scalar loss: :class:`GatedCRFLoss` for one call, with the same arguments, shapes and errors."""
+    loss = GatedCRFLoss(kernels, radius, compatibility, authors_denominator, engine, epsilon, debug)
+    return loss(probs, features, source, destination)  # type: ignore[no-any-return]
+
+
+def _pool(feature: Tensor, size: torch.Size) -> Tensor:
+    return feature if feature.shape[-2:] == size else F.adaptive_avg_pool2d(feature, (size[0], size[1]))
+
+
+def _pool_gate(mask: Tensor | None, probs: Tensor) -> Tensor:
+    """Bring a bool mask (N, H', W') to the grid of ``probs``: set where all pixels of a cell are."""
+    n, _, height, width = probs.shape
     if mask is None:
-        return torch.ones_like(like[:, :1])
-    return 1 - F.adaptive_max_pool2d((~mask).unsqueeze(1).to(like.dtype), like.shape[-2:])
-
-
-def _check_compatibility(compatibility: Sequence[Sequence[float]] | Tensor) -> Tensor:
-    matrix = torch.as_tensor(compatibility, dtype=torch.get_default_dtype())
-    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
-        raise ValueError(f"compatibility has shape {tuple(matrix.shape)}; pass a square (C, C) matrix.")
-    if not (matrix >= 0).all() or matrix.diagonal().any():
-        raise ValueError(f"compatibility must be non-negative with a zero diagonal, not {matrix.tolist()}.")
-    return matrix
+        return torch.ones(n, height, width, dtype=torch.bool, device=probs.device)
+    if mask.shape[-2:] == probs.shape[-2:]:
+        return mask
+    return F.adaptive_max_pool2d((~mask).unsqueeze(1).float(), (height, width)).squeeze(1) == 0

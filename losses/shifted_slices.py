@@ -1,141 +1,91 @@
-"""Default engine: the same energy by shifted slices, exact, on any device, in O(NCHW) memory.
+"""Engine for any device: the same energy by shifted slices, exact, in O(NHW) memory beside the result.
 
 The weights w_ab = K_ab (G_ab + G_ba) are symmetric, so each unordered pair of offsets is visited once (60 at r = 5) and
 serves both of its ends. One sweep yields S = W y, hence both the energy and its gradient; nothing of the size of the
-window is ever stored.
+window is ever stored, and beside the result only maps of one channel.
+
+Per ordered pair of neighbors it makes C multiply-adds, and per unordered pair D more and an exponential. But each of
+its tensor operations goes through memory: 3 C values per ordered pair, which is what its time is spent on.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator
 from math import exp, log
-from typing import Any
+from types import EllipsisType
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import FunctionCtx, once_differentiable
 
-from losses.affinity import GaussianKernel, half_window
+from losses.affinity import Mixture, half_window
+
+Window = tuple[EllipsisType, slice, slice]
 
 
 def gated_filter(
+    probs: Tensor,
     values: Tensor,
-    features: Mapping[str, Tensor],
-    kernels: Sequence[GaussianKernel],
-    radius: int,
+    features: Tensor,
     source: Tensor,
     destination: Tensor,
+    mixture: Mixture,
+    radius: int,
     sign: int,
-) -> Tensor:
-    """Return S_a = sum over b in Omega_r(a) without a of K_ab (G_ab + sign G_ba) values_b.
+    constant: int,
+) -> tuple[Tensor, Tensor]:
+    """Return S and an energy, where S_a = sum over b in Omega_r(a) without a of w_ab values_b.
+
+    The weights are w_ab = K_ab (G_ab + sign G_ba), and the energy is 1/2 sum_ab w_ab (probs_a . values_b - constant).
 
     Args:
-        values: (N, V, H, W).
-        features: Per modality, (N, D, H, W).
-        kernels: The mixture K.
-        radius: r, pixels.
-        source: m^src as 0 or 1, (N, 1, H, W).
+        probs: Float (N, C, H, W).
+        values: (N, C, H, W), same dtype.
+        features: (N, D, H, W), same dtype, the modalities of ``mixture`` side by side.
+        source: m^src, bool (N, H, W).
         destination: m^dst, likewise.
+        mixture: The kernels K.
+        radius: r, pixels.
         sign: 1 for the symmetric part of the gate, -1 for the antisymmetric one.
+        constant: Subtracted from each product of predictions; 1 gives the Potts model.
 
     Returns:
-        (N, V, H, W). Padding each row by r makes every shift of the image one contiguous shift of the flat row.
+        (N, C, H, W) and a scalar.
     """
-    stride = values.shape[-1] + radius
+    src, dst = (gate.unsqueeze(1).to(probs.dtype) for gate in (source, destination))
+    filtered, total = values.new_zeros(values.shape), torch.zeros_like(src)
+    for dy, dx, a, b in pairs(radius, *probs.shape[-2:]):
+        weight = dst[a] * src[b]
+        weight.addcmul_(dst[b], src[a], value=sign)
+        weight.mul_(sum(kernel for kernel, _ in kernels_between(features, mixture, dy, dx, a, b)))
+        filtered[a].addcmul_(weight, values[b])
+        filtered[b].addcmul_(weight, values[a], value=sign)
+        total[a].add_(weight)
+        total[b].add_(weight, alpha=sign)
+    return filtered, pair_energy(probs, filtered, total, constant)
 
-    def flatten(x: Tensor) -> Tensor:  # (N, D, H, W) -> (N, D, H * stride); gates are closed in the padding
-        return F.pad(x, (0, radius)).flatten(2)
 
-    flat, src, dst = flatten(values), flatten(source), flatten(destination)
-    scaled = [kernel.scale(features) for kernel in kernels]
-    maps = [None if x is None else flatten(x * 0.5**0.5) for x in scaled]
-    total = torch.zeros_like(flat)
+def pair_energy(probs: Tensor, filtered: Tensor, total: Tensor, constant: int) -> Tensor:
+    """Return 1/2 sum_a (probs_a . filtered_a - constant total_a), by bands of rows to need little memory."""
+    bands = zip(*(x.chunk(16, dim=2) for x in (probs, filtered, total)), strict=True)
+    return 0.5 * torch.stack([((p * s).sum(1, keepdim=True) - constant * t).sum() for p, s, t in bands]).sum()
+
+
+def pairs(radius: int, height: int, width: int) -> Iterator[tuple[int, int, Window, Window]]:
+    """Yield each offset (dy, dx) of half the window with the two slices of the image that it brings together."""
     for dy, dx in half_window(radius):
-        shift = dy * stride + dx
-        if shift < flat.shape[-1]:
-            a, b = slice(None, -shift), slice(shift, None)
-            weight = dst[..., a] * src[..., b]
-            weight.addcmul_(dst[..., b], src[..., a], value=sign)
-            weight.mul_(_mixture(kernels, maps, a, b, dy, dx, weight.dtype))
-            total[..., a].addcmul_(weight, flat[..., b])
-            total[..., b].addcmul_(weight, flat[..., a], value=sign)
-    return total.view(*values.shape[:-1], stride)[..., :-radius]
+        if dy < height and abs(dx) < width:
+            a = (..., slice(0, height - dy), slice(max(0, -dx), width - max(0, dx)))
+            b = (..., slice(dy, height), slice(max(0, dx), width - max(0, -dx)))
+            yield dy, dx, a, b
 
 
-def _mixture(
-    kernels: Sequence[GaussianKernel],
-    maps: Sequence[Tensor | None],
-    a: slice,
-    b: slice,
-    dy: int,
-    dx: int,
-    dtype: torch.dtype,
-) -> Tensor | float:
-    """K_ab between two slices of the flat image; ``maps`` are (N, D, L), in units of sqrt(2) sigma."""
-    mixture: Tensor | float = 0.0
-    floor = 0.5 * log(torch.finfo(dtype).tiny)  # far below rounding; denormal weights would slow the sweep threefold
-    for kernel, x in zip(kernels, maps, strict=True):
-        scale = kernel.weight * exp(-kernel.at_distance(dy, dx))
-        if x is None:
-            mixture = mixture + scale
-        else:
-            exponent = (x[..., a] - x[..., b]).square_().sum(1, keepdim=True).neg_()
-            mixture = exponent.clamp_(min=floor).exp_().mul_(scale).add_(mixture)
-    return mixture
-
-
-Filter = Callable[[Tensor, int], Tensor]
-"""``gated_filter`` with everything but the values and the sign given."""
-
-
-class _PairwiseEnergy(torch.autograd.Function):
-    """The energy and, from the same sweep, its gradient."""
-
-    @staticmethod
-    def forward(ctx: FunctionCtx, probs: Tensor, compatibility: Tensor | None, filtered: Filter) -> Tensor:
-        if compatibility is None:  # Eq. 11; a channel of ones carries the sum of the weights
-            sums = filtered(F.pad(probs, (0, 0, 0, 0, 0, 1), value=1.0), 1)
-            gradient = -sums[:, :-1]
-            energy = 0.5 * (sums[:, -1] + (probs * gradient).sum(1)).sum()
-        else:  # Eq. 9; an asymmetric mu also meets the antisymmetric part of the gate
-            symmetric = (compatibility + compatibility.T) / 2
-            gradient = torch.einsum("ij,njhw->nihw", symmetric, filtered(probs, 1))
-            skew = compatibility - symmetric
-            if skew.any():
-                gradient += torch.einsum("ij,njhw->nihw", skew, filtered(probs, -1))
-            energy = 0.5 * (probs * gradient).sum()
-        ctx.save_for_backward(gradient)
-        return energy
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, None, None]:
-        (gradient,) = ctx.saved_tensors
-        return gradient * grad_output, None, None
-
-
-def pairwise_energy(
-    probs: Tensor,
-    features: Mapping[str, Tensor],
-    kernels: Sequence[GaussianKernel],
-    radius: int,
-    compatibility: Tensor | None,
-    source: Tensor,
-    destination: Tensor,
-) -> Tensor:
-    """Return Psi of Eq. 5; arguments as in :func:`losses.tensor_form.pairwise_energy`.
-
-    Raises:
-        ValueError: A feature map requires a gradient, which this engine does not compute.
-    """
-    for name, feature in features.items():
-        if feature.requires_grad:
-            raise ValueError(
-                f"features[{name!r}] requires a gradient, which the engine 'shifted' does not compute; "
-                "detach it, or use GatedCRFLoss(engine='tensor')."
-            )
-
-    def filtered(values: Tensor, sign: int) -> Tensor:
-        return gated_filter(values, features, kernels, radius, source, destination, sign)
-
-    energy: Tensor = _PairwiseEnergy.apply(probs, compatibility, filtered)  # type: ignore[no-untyped-call]
-    return energy
+def kernels_between(
+    features: Tensor, mixture: Mixture, dy: int, dx: int, a: Window, b: Window
+) -> Iterator[tuple[Tensor, list[tuple[int, float]]]]:
+    """Yield each term w k(f_a, f_b) of K, (N, 1, h, w), with the channels that it reads and their precisions."""
+    floor = 0.5 * log(torch.finfo(features.dtype).tiny)  # far below rounding; denormal weights would slow the sweep
+    for weight, spatial, channels in mixture.terms():
+        exponent = torch.zeros_like(features[:, :1][a]) if channels else features.new_zeros(())
+        for channel, precision in channels:
+            maps = features[:, channel : channel + 1]
+            difference = maps[a] - maps[b]
+            exponent.addcmul_(difference, difference, value=-precision)
+        yield exponent.clamp_(min=floor).exp_().mul_(weight * exp(-spatial * (dy**2 + dx**2))), channels
