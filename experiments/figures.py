@@ -128,8 +128,7 @@ def kernel_mosaic(
     colors = torch.from_numpy(image).permute(2, 0, 1).float() / torch.tensor(IMAGENET_STD).view(3, 1, 1)
     cells = F.avg_pool2d(colors, stride)[:, : rows * side, : columns * side]
     windows = cells.reshape(3, rows, side, columns, side).permute(1, 3, 0, 2, 4).flatten(0, 1)
-    scaled = kernel.scale({"rgb": windows})
-    assert scaled is not None
+    scaled = windows / kernel.sigma["rgb"]
     color = (scaled - scaled[..., radius, radius, None, None]).square().sum(1) / 2
     offsets = range(-radius, radius + 1)
     space = torch.tensor([[kernel.at_distance(dy, dx) for dx in offsets] for dy in offsets])

@@ -6,9 +6,6 @@ from itertools import accumulate, count
 from math import exp
 from typing import NamedTuple
 
-import torch
-from torch import Tensor
-
 SPATIAL = "xy"
 
 
@@ -42,18 +39,6 @@ class GaussianKernel:
     def modalities(self) -> list[str]:
         """Names of the feature maps that this kernel reads."""
         return [name for name in self.sigma if name != SPATIAL]
-
-    def scale(self, features: Mapping[str, Tensor]) -> Tensor | None:
-        """Concatenate the modalities, each divided by its bandwidth.
-
-        Args:
-            features: Per modality, float (N, D, H, W).
-
-        Returns:
-            (N, sum of D, H, W), or ``None`` for a kernel of position alone.
-        """
-        maps = [features[name] / self.sigma[name] for name in self.modalities]
-        return torch.cat(maps, dim=1) if maps else None
 
     def at_distance(self, dy: int, dx: int) -> float:
         """Half the squared spatial distance in units of the bandwidth, 0 without "xy"; offsets in pixels."""

@@ -1,6 +1,5 @@
 """The gradient of the energy with respect to the features, for learned features, by shifted slices on any device."""
 
-import torch
 from torch import Tensor
 
 from losses.affinity import Mixture

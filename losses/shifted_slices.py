@@ -9,6 +9,7 @@ its tensor operations goes through memory: 3 C values per ordered pair, which is
 """
 
 from collections.abc import Iterator
+from functools import reduce
 from math import exp, log
 from types import EllipsisType
 
@@ -49,12 +50,11 @@ def gated_filter(
     Returns:
         (N, C, H, W) and a scalar.
     """
-    src, dst = (gate.unsqueeze(1).to(probs.dtype) for gate in (source, destination))
-    filtered, total = values.new_zeros(values.shape), torch.zeros_like(src)
+    src, dst = source.unsqueeze(1), destination.unsqueeze(1)
+    filtered, total = values.new_zeros(values.shape), values.new_zeros(src.shape)
     for dy, dx, a, b in pairs(radius, *probs.shape[-2:]):
-        weight = dst[a] * src[b]
-        weight.addcmul_(dst[b], src[a], value=sign)
-        weight.mul_(sum(kernel for kernel, _ in kernels_between(features, mixture, dy, dx, a, b)))
+        weight = reduce(torch.add, (kernel for kernel, _ in kernels_between(features, mixture, dy, dx, a, b)))
+        weight = weight * (dst[a] & src[b]).to(values.dtype).add_(dst[b] & src[a], alpha=sign)
         filtered[a].addcmul_(weight, values[b])
         filtered[b].addcmul_(weight, values[a], value=sign)
         total[a].add_(weight)
