@@ -1,4 +1,4 @@
-"""The loss written as loops over pairs of pixels, Eqs. 1 to 5, and random input to hold the engines against."""
+"""The loss as loops over pairs of pixels, Eqs. 1 to 5, the filter as one dense matrix, and random input for both."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import product
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from losses import GaussianKernel
+from losses.affinity import Mixture
 
 Position = tuple[int, int]
 
@@ -49,6 +50,35 @@ def _psi(
     return total
 
 
+def _dense_filter(
+    probs: Tensor,
+    values: Tensor,
+    features: Tensor,
+    source: Tensor,
+    destination: Tensor,
+    mixture: Mixture,
+    radius: int,
+    sign: int,
+    constant: int,
+) -> tuple[Tensor, Tensor]:
+    """Return what the engines' ``gated_filter`` should, in float64, from the matrix w_ab of all pairs of pixels."""
+    n, _, h, w = probs.shape
+    y, v, f, src, dst = (x.double().reshape(n, -1, h * w) for x in (probs, values, features, source, destination))
+    rows, columns = torch.meshgrid(torch.arange(h), torch.arange(w), indexing="ij")
+    dy, dx = ((at.flatten()[:, None] - at.flatten()).double() for at in (rows, columns))
+    near = torch.maximum(dy.abs(), dx.abs()).le(radius) & (dy.ne(0) | dx.ne(0))
+    squares = (f[..., None] - f[..., None, :]).square()
+    precisions = torch.tensor(mixture.precisions, dtype=torch.float64).view(len(mixture.weights), -1)
+    precisions = precisions.repeat_interleave(torch.tensor(mixture.widths, dtype=torch.long), dim=1)
+    weights = near * (dst[:, 0, :, None] * src + sign * src[:, 0, :, None] * dst)
+    weights *= sum(
+        weight * torch.exp(-torch.einsum("d,ndab->nab", precision, squares) - spatial * (dy**2 + dx**2))
+        for weight, spatial, precision in zip(mixture.weights, mixture.spatial, precisions, strict=True)
+    )
+    energy = 0.5 * (weights * (y.transpose(1, 2) @ v - constant)).sum()
+    return torch.einsum("nab,ncb->nca", weights, v).view(probs.shape), energy
+
+
 def _scene(n: int = 2, c: int = 3, h: int = 4, w: int = 5, seed: int = 0) -> dict[str, Any]:
     """Arguments of ``GatedCRFLoss.forward``; a bit more than half of each gate is open."""
     generator = torch.Generator().manual_seed(seed)
@@ -64,6 +94,14 @@ def _scene(n: int = 2, c: int = 3, h: int = 4, w: int = 5, seed: int = 0) -> dic
     }
 
 
+def _sweep(n: int, c: int, h: int, w: int, d: int = 4, seed: int = 0) -> list[Tensor]:
+    """The first arguments of a ``gated_filter``: predictions, values, features and gates of which half are open."""
+    generator = torch.Generator().manual_seed(seed)
+    maps = [torch.randn(n, width, h, w, generator=generator, dtype=torch.float64) for width in (c, c, d)]
+    gates = [torch.rand(n, h, w, generator=generator) < 0.6 for _ in range(2)]
+    return [maps[0].softmax(1), *maps[1:], *gates]
+
+
 @pytest.fixture
 def affinity() -> Callable[..., float]:
     return _affinity
@@ -72,6 +110,16 @@ def affinity() -> Callable[..., float]:
 @pytest.fixture
 def psi() -> Callable[..., Tensor]:
     return _psi
+
+
+@pytest.fixture
+def dense_filter() -> Callable[..., tuple[Tensor, Tensor]]:
+    return _dense_filter
+
+
+@pytest.fixture
+def sweep() -> Callable[..., list[Tensor]]:
+    return _sweep
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from losses import PartialCrossEntropyLoss
+from losses.partial_cross_entropy import frequency_weights
 
 WEIGHTS = [0.5, 2.0, 0.0]
 
@@ -77,3 +78,47 @@ def test_half_precision_logits_of_many_pixels(weights: list[float] | None, dtype
 def test_negative_weight_is_refused() -> None:
     with pytest.raises(ValueError, match=r"-1\.0"):
         PartialCrossEntropyLoss([1.0, -1.0])
+
+
+VOC_CLICKS = [
+    *(28784, 800, 695, 1103, 901, 1263, 547, 2114, 1142, 2923, 610, 694, 1416, 693, 694, 9561, 1013, 857, 673),
+    *(593, 778),
+]
+VOC_WEIGHTS = [
+    *(2.135, 9.276, 9.419, 8.889, 9.143, 8.699, 9.628, 7.813, 8.842, 7.132, 9.537, 9.420, 8.524, 9.421, 9.420, 4.250),
+    *(9.001, 9.201, 9.449, 9.562, 9.306),
+]
+
+
+def test_frequency_weights_are_those_of_the_clicks_of_voc() -> None:
+    """The numbers of training clicks per class, and 1 / ln(1.1 + p) as the authors publish it."""
+    weights = frequency_weights(torch.tensor(VOC_CLICKS))
+    torch.testing.assert_close(weights, torch.tensor(VOC_WEIGHTS), rtol=0, atol=6e-4)
+    assert frequency_weights(torch.zeros(3)).tolist() == pytest.approx([1 / log(1.1)] * 3)
+
+
+def test_batch_weights_follow_the_labels_of_the_batch() -> None:
+    logits, target = torch.randn(2, 3, 4, 5, dtype=torch.float64), torch.full((2, 4, 5), 255)
+    target[0, 0, :3], target[1, 2, 4] = 1, 2  # shares 0, 3/4 and 1/4
+    weights = [1 / log(1.1), 1 / log(1.1 + 0.75), 1 / log(1.1 + 0.25)]
+    expected = PartialCrossEntropyLoss(torch.tensor(weights, dtype=torch.float64))(logits, target)
+    torch.testing.assert_close(PartialCrossEntropyLoss("batch")(logits, target), expected, rtol=1e-6, atol=0)
+    assert PartialCrossEntropyLoss("batch")(logits, torch.full_like(target, 255)) == 0
+
+
+def test_dataset_weights_need_its_histogram_and_stay_out_of_checkpoints() -> None:
+    loss = PartialCrossEntropyLoss("dataset")
+    logits, target = torch.randn(1, 2, 2, 2), torch.tensor([[[0, 1], [1, 255]]])
+    assert loss.needs_histogram
+    with pytest.raises(ValueError, match="set_histogram"):
+        loss(logits, target)
+    loss.set_histogram([30, 10])
+    weights = [1 / log(1.1 + 0.75), 1 / log(1.1 + 0.25)]
+    torch.testing.assert_close(loss(logits, target), PartialCrossEntropyLoss(weights)(logits, target))
+    assert loss.state_dict() == {}
+    assert not PartialCrossEntropyLoss([1.0, 2.0]).needs_histogram
+
+
+def test_unknown_source_of_weights_is_refused() -> None:
+    with pytest.raises(ValueError, match="'batches'; give numbers, or one of batch, dataset"):
+        PartialCrossEntropyLoss("batches")
