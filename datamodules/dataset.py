@@ -1,6 +1,7 @@
 """What every dataset offers, and the two views of it that loaders read: augmented crops and whole images."""
 
 from abc import ABC, abstractmethod
+from pathlib import Path
 
 import numpy as np
 from torch.utils.data import Dataset
@@ -33,6 +34,38 @@ class SegmentationDataset(ABC):
     @abstractmethod
     def labels(self, index: int) -> Labels:
         """Return what training may see: vectors, or a label map, uint8 (H, W)."""
+
+    def image_file(self, index: int) -> Path | None:
+        """Return the file that the image is decoded from; ``None`` where there is none, and nothing to cache."""
+        return None
+
+    def image_version(self) -> str:
+        """Return what besides its file decides the pixels of an image; when it changes, a cache is built anew."""
+        return ""
+
+    def shape(self, index: int) -> tuple[int, int]:
+        """Return (H, W) of the image; datasets that know it without decoding the image say so."""
+        height, width = self.image(index).shape[:2]
+        return height, width
+
+    def problem(self, index: int, training: bool) -> str | None:
+        """Read everything about one image and say what is wrong with it.
+
+        Args:
+            index: Of the image.
+            training: Read what training sees instead of the dense truth.
+        """
+        try:
+            size = self.image(index).shape[:2]
+            labels = self.labels(index) if training else self.mask(index)
+        except ValueError as error:
+            return str(error)
+        if isinstance(labels, np.ndarray) and labels.shape != size:
+            return (
+                f"The labels of {self.name(index)} are {labels.shape[1]} x {labels.shape[0]} but its image is "
+                f"{size[1]} x {size[0]}; export them at the size of the image."
+            )
+        return None
 
 
 class AugmentedCrops(Dataset[Sample]):

@@ -26,10 +26,12 @@ from pytorch_lightning.trainer.states import TrainerFn
 from rich.progress import track
 
 from datamodules.annotations import Annotation, LabelMap, from_json, to_json
+from datamodules.checking import find_problems
 from datamodules.clicks import ClickSimulator
 from datamodules.datamodule import IMAGENET_MEAN, IMAGENET_STD, SegmentationDataModule
 from datamodules.files import list_images
 from datamodules.folder_dataset import FolderDataset
+from datamodules.image_cache import belongs_to_cache
 from datamodules.sample import IGNORE_INDEX
 from datamodules.scribbles import ScribbleSimulator
 
@@ -70,8 +72,9 @@ class FolderDataModule(SegmentationDataModule):
         mean: Sequence[float] = IMAGENET_MEAN,
         std: Sequence[float] = IMAGENET_STD,
         seed: int = 0,
+        image_cache: str | None = None,
     ) -> None:
-        super().__init__(crop, scale, flip, width, batch_size, num_workers, mean, std, seed)
+        super().__init__(crop, scale, flip, width, batch_size, num_workers, mean, std, seed, image_cache)
         if supervision not in SUPERVISIONS:
             raise ValueError(f"supervision is {supervision!r}; a folder has {', '.join(SUPERVISIONS)}.")
         self.root = Path(root)
@@ -98,17 +101,19 @@ class FolderDataModule(SegmentationDataModule):
             ValueError: A file is wrong, or the cache cannot be written; the message names the remedy.
         """
         if self.trainer is not None and self.trainer.state.fn == TrainerFn.PREDICTING:
-            self._refuse(check(self.predict_split()))
+            self._refuse(find_problems(self.predict_split(), training=False))
             return
         marker = self.cache_dir / f"checked-{self._digest()}"
         if not marker.exists():
             self._refuse(self.problems())
             self._write(marker, "")
         self.train_split()
+        super().prepare_data()
 
     def problems(self) -> list[str]:
         """Read every file of both splits and return what is wrong, a line each."""
-        return check(self._split("train", self._weak_files())) + check(self.val_split())
+        train = self._split("train", self._weak_files())
+        return find_problems(train, training=True) + find_problems(self.val_split(), training=False)
 
     def train_split(self) -> FolderDataset:
         """Training images with the labels of the chosen supervision."""
@@ -190,16 +195,11 @@ class FolderDataModule(SegmentationDataModule):
         """Changes with any file, and with what the simulated labels depend on."""
         key: list[object] = [self.supervision, self.clicks, self.scribbles]
         for path in sorted(path for path in self.root.rglob("*") if path.is_file() and path.parent != self.cache_dir):
+            if belongs_to_cache(path):
+                continue
             stat = path.stat()
             key.append((str(path.relative_to(self.root)), stat.st_size, stat.st_mtime_ns))
         return sha256(repr(key).encode()).hexdigest()[:16]
-
-
-def check(split: FolderDataset) -> list[str]:
-    """Read every file of a split and return what is wrong, a line each."""
-    with ThreadPoolExecutor() as pool:
-        found = track(pool.map(split.problem, range(len(split))), "Checking", len(split), transient=True)
-        return [problem for problem in found if problem]
 
 
 def _clicks(simulator: ClickSimulator, mask: LabelMap, name: str) -> list[Annotation]:

@@ -41,6 +41,20 @@ class FolderDataset(SegmentationDataset):
         """Return the file name without its suffix."""
         return self.images[index].stem
 
+    def image_file(self, index: int) -> Path:
+        """Return the path of the image."""
+        return self.images[index]
+
+    def image_version(self) -> str:
+        """Return how images are reduced."""
+        return f"max_side={self.max_side}"
+
+    def shape(self, index: int) -> tuple[int, int]:
+        """Return (H, W) of the reduced image from the header of its file."""
+        size = np.array(image_size(self.images[index]))
+        width, height = _reduced_size(size, self._factor(index)).tolist()
+        return height, width
+
     def image(self, index: int) -> Image:
         """Return uint8 (H, W, 3), RGB."""
         return reduce(read_image(self.images[index]), self._factor(index), cv2.INTER_AREA)
@@ -53,6 +67,8 @@ class FolderDataset(SegmentationDataset):
         """Return the vectors or the label map that training may see."""
         if isinstance(self.weak, Path) or (self.weak is None and self.simulate is None):
             return self._reduced_map(self.weak or self.masks, index)
+        if self.max_side is None:
+            return self.vectors(index)
         size = np.array(image_size(self.images[index]))
         factor = _reduced_size(size, self._factor(index)) / size  # per axis, as the reduced sides are rounded
         return [Annotation(a.label, a.points * factor) for a in self.vectors(index)]
@@ -64,8 +80,8 @@ class FolderDataset(SegmentationDataset):
         assert self.simulate is not None
         return self.simulate(self._read_map(self.masks, index), self.name(index))
 
-    def problem(self, index: int) -> str | None:
-        """Read everything about one image and say what is wrong with it."""
+    def problem(self, index: int, training: bool) -> str | None:
+        """Read every file about one image, without simulating labels, and say what is wrong with it."""
         try:
             size = read_image(self.images[index]).shape[:2]
             for folder in (self.masks, self.weak):

@@ -104,8 +104,9 @@ class ShapesDataModule(SegmentationDataModule):
         mean: Sequence[float] = IMAGENET_MEAN,
         std: Sequence[float] = IMAGENET_STD,
         seed: int = 0,
+        image_cache: str | None = None,
     ) -> None:
-        super().__init__(crop, scale, flip, width, batch_size, num_workers, mean, std, seed)
+        super().__init__(crop, scale, flip, width, batch_size, num_workers, mean, std, seed, image_cache)
         self.class_names = ["background", *CLASSES]
         self._train = ShapesDataset(num_train, size, supervision, seed=0)
         self._val = ShapesDataset(num_val, size, supervision, seed=1)

@@ -1,6 +1,7 @@
 """Augmentation: image, labels, validity and vectors moved by one warp."""
 
 from dataclasses import dataclass
+from math import floor
 
 import cv2
 import numpy as np
@@ -12,6 +13,7 @@ from datamodules.sample import IGNORE_INDEX, Sample
 
 Image = NDArray[np.uint8]
 Labels = LabelMap | list[Annotation]
+Matrix = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,8 @@ class RandomScaleCropFlip:
         scale: Bounds of the uniform zoom of the image, as in DeepLab.
         flip: Probability of the horizontal flip.
         width: Width of clicks and strokes, 1 or 3 pixels of the output.
+        window_scale: Draw ``scale`` as the size of the window in the image over the crop, as the authors' code does,
+            instead of its inverse, the zoom: images are then reduced more often than enlarged.
 
     Raises:
         ValueError: A crop below 1, bounds of the zoom that are not positive and in order, or an even width.
@@ -34,6 +38,7 @@ class RandomScaleCropFlip:
     scale: tuple[float, float] = (0.5, 2.0)
     flip: float = 0.5
     width: int = 1
+    window_scale: bool = False
 
     def __post_init__(self) -> None:
         if self.crop < 1:
@@ -51,34 +56,47 @@ class RandomScaleCropFlip:
             name: Passed on.
             rng: Source of all randomness.
         """
-        matrix = self._draw(image.shape[0], image.shape[1], rng)
-        size = (self.crop, self.crop)
-        centers = _shift(-0.5) @ matrix @ _shift(0.5)  # OpenCV puts pixel centers at integers
-        inside = np.ones(image.shape[:2], dtype=np.uint8)
-        valid = cv2.warpAffine(inside, centers[:2], size, flags=cv2.INTER_NEAREST)
-        warped = np.empty((*size, 3), dtype=np.uint8)  # the border is repeated, or black would bleed into valid pixels
-        cv2.warpAffine(image, centers[:2], size, warped, cv2.INTER_LINEAR, cv2.BORDER_REPLICATE)
-        warped[valid == 0] = 0
+        height, width = image.shape[:2]
+        matrix = self._draw(height, width, rng)
+        centers = _between_centers(matrix)
+        rows, columns = _covered(centers, height, width, self.crop)
+        valid = np.zeros((self.crop, self.crop), dtype=np.bool_)
+        valid[rows, columns] = True
+        planes = _warp(image, centers, self.crop)
+        planes[:, : rows.start] = planes[:, rows.stop :] = 0
+        planes[..., : columns.start] = planes[..., columns.stop :] = 0
         if isinstance(labels, list):
-            moved = [_move(a, matrix) for a in drop_outside(labels, image.shape)]
-            clicks = rasterize([a for a in moved if a.is_click], size)  # a click on the border keeps its own pixel
-            target = np.where(valid, rasterize(moved, size, self.width), clicks)
+            target = self._draw_vectors(labels, matrix, (height, width), valid)
         else:
-            target = cv2.warpAffine(labels, centers[:2], size, flags=cv2.INTER_NEAREST, borderValue=IGNORE_INDEX)
-        return to_sample(warped, target, valid.astype(bool), name)
+            target = cv2.warpAffine(labels, centers, valid.shape, flags=cv2.INTER_NEAREST, borderValue=IGNORE_INDEX)
+        return _from_planes(planes, target, valid, name)
 
-    def _draw(self, height: int, width: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    def _draw(self, height: int, width: int, rng: np.random.Generator) -> Matrix:
         """Draw the 3 x 3 map from continuous input to output coordinates.
 
         The crop lies inside the scaled image where it fits, and the image is centered in the crop where it does not.
         """
-        zoom = rng.uniform(*self.scale)
-        room = zoom * np.array([width, height]) - self.crop
-        left, top = np.where(room > 0, rng.uniform(size=2) * room, room / 2)
-        matrix = np.array([[zoom, 0, -left], [0, zoom, -top], [0, 0, 1]])
-        if rng.uniform() < self.flip:
-            matrix = np.array([[-1.0, 0, self.crop], [0, 1, 0], [0, 0, 1]]) @ matrix
-        return matrix
+        drawn = rng.uniform(*self.scale)
+        zoom = 1 / drawn if self.window_scale else drawn
+        rooms = (zoom * width - self.crop, zoom * height - self.crop)
+        shares = rng.random(2).tolist()
+        left, top = (-(share * room if room > 0 else room / 2) for share, room in zip(shares, rooms, strict=True))
+        if rng.random() < self.flip:
+            return np.array([[-zoom, 0, self.crop - left], [0, zoom, top], [0, 0, 1]])
+        return np.array([[zoom, 0, left], [0, zoom, top], [0, 0, 1]])
+
+    def _draw_vectors(
+        self, annotations: list[Annotation], matrix: Matrix, size: tuple[int, int], valid: NDArray[np.bool_]
+    ) -> LabelMap:
+        """Move the vectors of an image of ``size`` (H, W), and draw them where the crop is valid."""
+        clicks = _move_clicks(annotations, matrix, size)
+        if all(a.is_click for a in annotations):
+            target = _draw_clicks(clicks, self.crop, self.width)
+        else:
+            target = rasterize([_move(a, matrix) for a in drop_outside(annotations, size)], valid.shape, self.width)
+        if valid.all():
+            return target
+        return np.where(valid, target, _draw_clicks(clicks, self.crop, 1))  # one on the border keeps its own pixel
 
 
 def to_sample(image: Image, target: LabelMap, valid: NDArray[np.bool_], name: str) -> Sample:
@@ -90,21 +108,89 @@ def to_sample(image: Image, target: LabelMap, valid: NDArray[np.bool_], name: st
         valid: bool (H, W).
         name: Passed on.
     """
-    channels_first = np.ascontiguousarray(image.transpose(2, 0, 1))
+    return _from_planes(np.ascontiguousarray(image.transpose(2, 0, 1)), target, valid, name)
+
+
+def _from_planes(planes: Image, target: LabelMap, valid: NDArray[np.bool_], name: str) -> Sample:
     return Sample(
-        image=torch.from_numpy(channels_first),
-        target=torch.from_numpy(target),
-        valid=torch.from_numpy(valid),
-        name=name,
+        image=torch.from_numpy(planes), target=torch.from_numpy(target), valid=torch.from_numpy(valid), name=name
     )
 
 
-def _shift(offset: float) -> NDArray[np.float64]:
-    return np.array([[1.0, 0, offset], [0, 1, offset], [0, 0, 1]])
+def _between_centers(matrix: Matrix) -> Matrix:
+    """Return the 2 x 3 map for OpenCV, which puts the centers of pixels at integers."""
+    (scale_x, _, left), (_, scale_y, top) = matrix[:2].tolist()
+    return np.array([[scale_x, 0, scale_x / 2 + (left - 0.5)], [0, scale_y, scale_y / 2 + (top - 0.5)]])
 
 
-def _move(annotation: Annotation, matrix: NDArray[np.float64]) -> Annotation:
+def _warp(image: Image, centers: Matrix, crop: int) -> Image:
+    """Return the bilinear crop, uint8 (3, crop, crop). The border is repeated, or black would bleed into valid pixels.
+
+    OpenCV warps four channels in half the time of three, to the same values; only what is read is turned into four.
+    """
+    window = []
+    for axis, side in ((1, image.shape[0]), (0, image.shape[1])):
+        first, last = _ends(centers, axis, crop)
+        window.append(slice(min(max(floor(first) - 1, 0), side - 1), min(max(floor(last) + 3, 1), side)))
+    padded = np.empty((*image.shape[:2], 4), dtype=np.uint8)
+    cv2.cvtColor(image[tuple(window)], cv2.COLOR_RGB2RGBA, padded[tuple(window)])
+    warped = cv2.warpAffine(padded, centers, (crop, crop), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    planes = np.empty((4, crop, crop), dtype=np.uint8)
+    cv2.split(warped, list(planes))
+    return planes[:3]
+
+
+def _covered(centers: Matrix, height: int, width: int, crop: int) -> tuple[slice, slice]:
+    """Return the rows and columns of the crop whose nearest pixel is in the image, ties as OpenCV rounds them."""
+    covered = []
+    for axis, side in ((1, height), (0, width)):
+        first, last = _ends(centers, axis, crop)
+        if first > -0.49 and last < side - 0.51:  # no tie either
+            covered.append(slice(0, crop))
+            continue
+        alone = centers.copy()
+        alone[1 - axis, 2] = 0
+        shape, size = ((side, 1), (1, crop)) if axis == 1 else ((1, side), (crop, 1))
+        line = cv2.warpAffine(np.ones(shape, dtype=np.uint8), alone, size, flags=cv2.INTER_NEAREST)
+        start = int(line.argmax())
+        covered.append(slice(start, start + int(np.count_nonzero(line))))
+    return covered[0], covered[1]
+
+
+def _ends(centers: Matrix, axis: int, crop: int) -> tuple[float, float]:
+    """Return the least and the greatest coordinate that is read along x (axis 0) or y; pixels are at integers."""
+    scale, offset = float(centers[axis, axis]), float(centers[axis, 2])
+    first, last = -offset / scale, (crop - 1 - offset) / scale
+    return min(first, last), max(first, last)
+
+
+def _move(annotation: Annotation, matrix: Matrix) -> Annotation:
     points = annotation.points
     if annotation.is_click:
         points = np.floor(points) + 0.5  # a click stands for its pixel, whose center moves, mirrored exactly by a flip
     return Annotation(annotation.label, points @ matrix[:2, :2].T + matrix[:2, 2])
+
+
+def _move_clicks(
+    annotations: list[Annotation], matrix: Matrix, size: tuple[int, int]
+) -> list[tuple[int, float, float]]:
+    """Do the same to the clicks in an image of ``size`` (H, W) alone; return class, x and y of each."""
+    (scale_x, _, left), (_, scale_y, top) = matrix[:2].tolist()
+    moved = []
+    for annotation in annotations:
+        if annotation.is_click:
+            x, y = annotation.points[0].tolist()
+            if 0 <= x < size[1] and 0 <= y < size[0]:
+                moved.append((annotation.label, (floor(x) + 0.5) * scale_x + left, (floor(y) + 0.5) * scale_y + top))
+    return moved
+
+
+def _draw_clicks(clicks: list[tuple[int, float, float]], crop: int, width: int) -> LabelMap:
+    """Do what ``rasterize`` does to clicks, in a tenth of its time."""
+    labels = np.full((crop, crop), IGNORE_INDEX, dtype=np.uint8)
+    reach = width // 2
+    for label, x, y in clicks:
+        column, row = floor(x), floor(y)
+        rows, columns = (slice(max(0, place - reach), max(0, place + reach + 1)) for place in (row, column))
+        labels[rows, columns] = label
+    return labels

@@ -1,37 +1,46 @@
-"""``gatedcrf data check``: read every file of a dataset before a long run, and count its labels."""
+"""``gatedcrf data``: fetch, convert, check and look at datasets before a long run."""
 
 import argparse
-from collections import Counter
 from collections.abc import Sequence
 
-import numpy as np
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
-from datamodules.annotations import drop_outside
-from datamodules.folder import SUPERVISIONS, FolderDataModule
-from datamodules.folder_dataset import FolderDataset
-from datamodules.sample import IGNORE_INDEX
+from datamodules.checking import LabelCounts, count_labels
+from datamodules.datamodule import SegmentationDataModule
+from experiments import data_clicks, data_download, data_import, data_show
+from experiments.dataset_arguments import add_dataset, load_dataset
+
+FEW = 5  # names that a message lists
 
 
 def run(args: Sequence[str]) -> None:
-    """Check a folder and print what is wrong with it.
+    """Run a subcommand.
 
     Args:
         args: Command line without "data".
 
     Raises:
-        ValueError: A folder without the layout of ``datamodules/folder.py``.
-        SystemExit: With status 1 if a file is wrong.
+        ValueError: Bad input.
+        SystemExit: With status 1 if the checked dataset has a fault.
     """
     parser = argparse.ArgumentParser("gatedcrf data", allow_abbrev=False)
     commands = parser.add_subparsers(required=True)
     check = commands.add_parser("check", help="read every image and label and name those that are wrong")
-    check.add_argument("root", help="a folder with classes.txt, images/ and masks/ or weak labels")
-    check.add_argument("--supervision", choices=SUPERVISIONS, default="clicks", help="which labels to read")
-    options = parser.parse_args(args)
-    datamodule = FolderDataModule(options.root, supervision=options.supervision)
+    add_dataset(check)
+    check.set_defaults(run=_check)
+    for module in (data_show, data_download, data_import, data_clicks):
+        module.add_parsers(commands)
+    options, rest = parser.parse_known_args(args)
+    reads_dataset = hasattr(options, "supervision")
+    if unknown := [argument for argument in rest if not (reads_dataset and argument.startswith("--data."))]:
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    options.settings = rest
+    options.run(options)
+
+
+def _check(options: argparse.Namespace) -> None:
+    datamodule = load_dataset(options)
     console = Console(soft_wrap=True, highlight=False)
     problems = datamodule.problems()
     for problem in problems:
@@ -40,42 +49,28 @@ def run(args: Sequence[str]) -> None:
         console.print(f"{len(problems)} problems")
         raise SystemExit(1)
     train, val = datamodule.train_split(), datamodule.val_split()
-    report(train, datamodule.class_names, console)
+    report(count_labels(train, datamodule.transform.width), datamodule, console)
     console.print(
         f"{datamodule.num_classes} classes, {len(train)} training and {len(val)} validation images, no problems"
     )
 
 
-def report(train: FolderDataset, class_names: Sequence[str], console: Console) -> None:
-    """Print how much of each class training sees, and name the classes that it never sees.
-
-    Args:
-        train: A split whose files are sound.
-        class_names: C names.
-        console: Where to print.
-    """
-    images, amounts = Counter[int](), Counter[int]()
-    unlabeled, outside = 0, dict[str, int]()
-    for index in track(range(len(train)), "Counting", transient=True):
-        labels = train.labels(index)
-        if isinstance(labels, list):
-            inside = drop_outside(labels, train.image(index).shape)
-            if len(inside) < len(labels):
-                outside[train.name(index)] = len(labels) - len(inside)
-            counts = Counter(annotation.label for annotation in inside)
-        else:
-            values, pixels = np.unique(labels[labels != IGNORE_INDEX], return_counts=True)
-            counts = Counter(dict(zip(values.tolist(), pixels.tolist(), strict=True)))
-        images.update(counts.keys())
-        amounts.update(counts)
-        unlabeled += not counts
+def report(counts: LabelCounts, datamodule: SegmentationDataModule, console: Console) -> None:
+    """Print how much of each class training sees, and name the classes that it never sees."""
     table = Table("class", "images", "labels")
-    for index, name in enumerate(class_names):
-        table.add_row(name, str(images[index]), str(amounts[index]))
+    for index, name in enumerate(datamodule.class_names):
+        table.add_row(name, str(counts.images[index]), str(counts.labels[index]))
     console.print(table)
-    console.print(f"{unlabeled} training images without a label, {sum(outside.values())} clicks outside their image")
+    outside = counts.outside
+    console.print(
+        f"{len(counts.unlabeled)} training images without a label, {sum(outside.values())} clicks outside their image"
+    )
     if outside:
-        console.print(f"Clicks outside are not used; they are in {', '.join(list(outside)[:5])}. Are x and y swapped?")
-    for index, name in enumerate(class_names):
-        if not images[index]:
+        console.print(f"Clicks outside are not used; they are in {_few(list(outside))}. Are x and y swapped?")
+    for index, name in enumerate(datamodule.class_names):
+        if not counts.images[index]:
             console.print(f"No training image has a label of {name!r}, so it cannot be learned.")
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:FEW])

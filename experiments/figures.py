@@ -20,6 +20,7 @@ from experiments.run import load_datamodule
 from lightning_modules.palette import colorize, voc_palette
 from losses.affinity import GaussianKernel
 
+SPARSE = 0.002  # share of labeled pixels below which each is drawn as a dot
 INCHES = 1.8  # per picture
 
 
@@ -73,7 +74,11 @@ def draw_labels(axis: Axes, image: NDArray[np.uint8], labels: Labels) -> None:
     """Draw weak labels over an image, large enough to see."""
     faded = image // 2 + 96
     if not isinstance(labels, list):
-        axis.imshow(np.where((labels != IGNORE_INDEX)[..., None], colorize(labels), faded))
+        labeled = labels != IGNORE_INDEX
+        axis.imshow(np.where(labeled[..., None], colorize(labels), faded))
+        if labeled.mean() < SPARSE:  # or a click of one pixel would not be seen
+            y, x = np.nonzero(labeled)
+            axis.scatter(x, y, s=16, c=colorize(labels[y, x]) / 255, edgecolors="white", linewidths=0.5)
         return
     axis.imshow(faded)
     for annotation in labels:

@@ -21,7 +21,8 @@ class WeakSegmentation(LightningModule):
 
     Args:
         network: Maps a standardized image (N, 3, H, W) to logits (N, C, h, w) of any smaller size.
-        supervised_loss: Called with logits at full size and the target; see ``PartialCrossEntropyLoss``.
+        supervised_loss: Called with logits at full size and the target; see ``PartialCrossEntropyLoss``. With a true
+            ``needs_histogram`` its ``set_histogram`` gets the labels per class first.
         class_names: C names. Set from the dataset by the command line.
         mean: Per RGB channel on the scale 0 to 255. Set from the dataset by the command line.
         std: Likewise.
@@ -132,6 +133,11 @@ class WeakSegmentation(LightningModule):
         """Return (1 - step / max_steps)^power, 0 from ``max_steps`` on."""
         progress = min(step, self.trainer.max_steps) / self.trainer.max_steps
         return float((1 - progress) ** self.power)
+
+    def on_fit_start(self) -> None:
+        """Count the labels of the dataset for a loss that weighs its classes by them."""
+        if getattr(self.supervised_loss, "needs_histogram", False):
+            self.supervised_loss.set_histogram(self.trainer.datamodule.label_histogram())  # type: ignore[attr-defined, operator]
 
     def on_train_start(self) -> None:
         """Let this run's optimizer settings win over those that a checkpoint has restored."""

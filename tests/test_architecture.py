@@ -12,7 +12,7 @@ ROOMS = ("losses", "datamodules", "lightning_modules", "experiments")
 ALLOWED = {
     "losses": {"losses", "torch", "triton"},
     "datamodules": {
-        *("datamodules", "torch", "pytorch_lightning", "numpy", "cv2", "PIL", "pycocotools", "rich"),
+        *("datamodules", "torch", "pytorch_lightning", "numpy", "cv2", "PIL", "pycocotools", "scipy", "rich"),
     },
     "lightning_modules": {
         *("lightning_modules", "datamodules.sample", "torch", "pytorch_lightning", "lightning_fabric", "torchmetrics"),

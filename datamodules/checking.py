@@ -1,0 +1,80 @@
+"""Reading a whole dataset before a long run: what is wrong with its files, and how much of each class they label."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import numpy as np
+from rich.progress import track
+
+from datamodules.annotations import drop_outside, rasterize
+from datamodules.dataset import SegmentationDataset
+from datamodules.sample import IGNORE_INDEX
+
+T = TypeVar("T")
+
+
+@dataclass
+class LabelCounts:
+    """What training sees of a split.
+
+    Args:
+        images: Images per class that label it.
+        labels: Clicks per class where labels are vectors, pixels where they are drawn.
+        unlabeled: Names of images without any label.
+        outside: Clicks outside of their image, by name.
+    """
+
+    images: Counter[int] = field(default_factory=Counter)
+    labels: Counter[int] = field(default_factory=Counter)
+    unlabeled: list[str] = field(default_factory=list)
+    outside: dict[str, int] = field(default_factory=dict)
+
+
+def find_problems(split: SegmentationDataset, training: bool) -> list[str]:
+    """Read every file of a split and return what is wrong, a line each.
+
+    Args:
+        split: What to read.
+        training: Read its training labels instead of its dense masks.
+    """
+    found = _parallel(lambda index: split.problem(index, training), len(split), "Checking")
+    return [problem for problem in found if problem]
+
+
+def count_labels(split: SegmentationDataset, width: int) -> LabelCounts:
+    """Return what training sees of a split whose files are sound.
+
+    Args:
+        split: What to read.
+        width: Width of strokes, pixels of the image; clicks count once.
+    """
+    counts = LabelCounts()
+    for name, labels, outside in _parallel(lambda index: _count(split, index, width), len(split), "Counting"):
+        counts.images.update(labels.keys())
+        counts.labels.update(labels)
+        if not labels:
+            counts.unlabeled.append(name)
+        if outside:
+            counts.outside[name] = outside
+    return counts
+
+
+def _count(split: SegmentationDataset, index: int, width: int) -> tuple[str, Counter[int], int]:
+    labels, outside = split.labels(index), 0
+    if isinstance(labels, list):
+        size = split.shape(index)
+        inside = drop_outside(labels, size)
+        outside = len(labels) - len(inside)
+        if all(annotation.is_click for annotation in inside):
+            return split.name(index), Counter(annotation.label for annotation in inside), outside
+        labels = rasterize(inside, size, width)
+    values, pixels = np.unique(labels[labels != IGNORE_INDEX], return_counts=True)
+    return split.name(index), Counter(dict(zip(values.tolist(), pixels.tolist(), strict=True))), outside
+
+
+def _parallel(function: Callable[[int], T], length: int, text: str) -> Iterator[T]:
+    with ThreadPoolExecutor() as pool:
+        yield from track(pool.map(function, range(length)), text, length, transient=True)
