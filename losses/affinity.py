@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, count
-from math import exp
+from math import exp, isfinite
 from typing import NamedTuple
 
 SPATIAL = "xy"
@@ -20,7 +20,7 @@ class GaussianKernel:
         weight: w, any sign.
 
     Raises:
-        ValueError: No bandwidth, or one that is not positive.
+        ValueError: No bandwidth, or one that is not positive; a weight that is not finite.
     """
 
     sigma: Mapping[str, float] = field(default_factory=lambda: {"rgb": 0.1, SPATIAL: 6.0})
@@ -32,8 +32,10 @@ class GaussianKernel:
                 "A GaussianKernel needs at least one bandwidth, for example sigma={'rgb': 0.1, 'xy': 6.0}."
             )
         for modality, sigma in self.sigma.items():
-            if not sigma > 0:
-                raise ValueError(f"sigma[{modality!r}] is {sigma}; a bandwidth must be positive.")
+            if not 1e-9 < sigma < 1e9:
+                raise ValueError(f"sigma[{modality!r}] is {sigma}; a bandwidth must be positive, and finite.")
+        if not isfinite(self.weight):
+            raise ValueError(f"weight is {self.weight}; the weight of a kernel must be finite.")
 
     @property
     def modalities(self) -> list[str]:
@@ -89,7 +91,7 @@ def radius_for(kernels: Sequence[GaussianKernel], epsilon: float) -> int:
 
     The signal of a pixel is sum_b |K_ab| over all b != a in a flat image without an end, and what lies outside
     of Omega_r(a) is lost; colors can only lower K. With the sigma_xy = 6 of Sec. 4.1, the paper's r = 5 loses 59 %,
-    and r = 16 loses 1 %.
+    and r = 17 less than 1 %.
 
     Raises:
         ValueError: An epsilon outside (0, 1), or a kernel without a bandwidth for "xy", which never fades.

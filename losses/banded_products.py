@@ -70,9 +70,9 @@ class _Workspace(NamedTuple):
 
 
 def _blocks(count: int, height: int, width: int, radius: int) -> Iterator[tuple[slice, slice]]:
-    """Cut (N, H, W) into blocks of about ``BLOCK`` pixels: several images, or several rows of one."""
-    rows = min(height, max(BLOCK // width, 4 * radius))  # a block computes 2 r rows in vain
-    images = max(1, BLOCK // (height * width))
+    """Cut (N, H, W) into blocks of about ``BLOCK`` pixels with their padding: several images, or rows of one."""
+    rows = min(height, max(BLOCK // (width + radius) - 2 * radius, 4 * radius))  # 2 r rows are computed in vain
+    images = max(1, BLOCK // ((height + 2 * radius) * (width + radius)))
     for first in range(0, count, images):
         for top in range(0, height, rows):
             yield slice(first, min(first + images, count)), slice(top, min(top + rows, height))

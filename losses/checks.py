@@ -16,8 +16,8 @@ def settings(
         raise ValueError("kernels is empty; name at least one GaussianKernel, or None for that of Sec. 4.1.")
     if radius is not None and epsilon is not None:
         raise ValueError(f"radius is {radius} and epsilon is {epsilon}; give one of them.")
-    if radius is not None and not (isinstance(radius, int) and radius >= 1):
-        raise ValueError(f"radius is {radius}; the neighborhood needs a whole radius of at least 1 pixel.")
+    if radius is not None and (not isinstance(radius, int) or isinstance(radius, bool) or radius < 1):
+        raise ValueError(f"radius is {radius!r}; the neighborhood needs a radius that is an int of at least 1 pixel.")
     if engine not in engines:
         raise ValueError(f"engine is {engine!r}; choose one of {', '.join(engines)}.")
 
@@ -28,9 +28,13 @@ def compatibility(matrix: Sequence[Sequence[float]] | Tensor) -> Tensor:
     Raises:
         ValueError: It is not square, or has a negative, infinite or diagonal entry.
     """
-    mu = torch.as_tensor(matrix, dtype=torch.get_default_dtype())
+    if isinstance(matrix, Tensor) and matrix.requires_grad:
+        raise ValueError("compatibility requires a gradient, which only engine='tensor' could give; detach it.")
+    mu = torch.as_tensor(matrix, dtype=torch.float64).clone()
     if mu.ndim != 2 or mu.shape[0] != mu.shape[1]:
         raise ValueError(f"compatibility has shape {tuple(mu.shape)}; pass a square (C, C) matrix.")
+    if torch.compiler.is_compiling():
+        return mu
     if not (mu >= 0).all() or mu.isinf().any() or mu.diagonal().any():
         raise ValueError(f"compatibility must be finite and non-negative with a zero diagonal, not {mu.tolist()}.")
     return mu
@@ -45,13 +49,17 @@ def inputs(
     mu: Tensor | None,
 ) -> None:
     """Raise ``ValueError`` for types and shapes that do not fit each other; reads no values."""
-    if probs.ndim != 4 or not probs.is_floating_point() or probs.numel() == 0:
-        raise ValueError(f"probs is {probs.dtype} of shape {tuple(probs.shape)}; pass floats of shape (N, C, H, W).")
     if not isinstance(features, Mapping):
         raise ValueError('features is no mapping; pass maps by name: {"rgb": standardized image}.')
     for name in {name for kernel in kernels for name in kernel.modalities} - set(features):
         raise ValueError(f"A kernel has a bandwidth for {name!r} but features has only {sorted(features)}; pass it.")
-    for name, feature in features.items():
+    read = {name: x for name, x in features.items() if any(name in kernel.modalities for kernel in kernels)}
+    for name, x in {"probs": probs, **read, "source": source, "destination": destination}.items():
+        if x is not None and not isinstance(x, Tensor):
+            raise ValueError(f"{name!r} is a {type(x).__name__}; pass a tensor.")
+    if probs.ndim != 4 or not probs.is_floating_point() or probs.numel() == 0:
+        raise ValueError(f"probs is {probs.dtype} of shape {tuple(probs.shape)}; pass floats of shape (N, C, H, W).")
+    for name, feature in read.items():
         if not feature.is_floating_point():
             raise ValueError(f"features[{name!r}] is {feature.dtype}; pass floats in units of the bandwidth's scale.")
         if feature.ndim != 4:
@@ -61,7 +69,7 @@ def inputs(
             raise ValueError(
                 f"The {name} mask is {mask.dtype} of shape {tuple(mask.shape)}; pass bool of shape (N, H, W)."
             )
-    for name, x in {**features, "source": source, "destination": destination}.items():
+    for name, x in {**read, "source": source, "destination": destination}.items():
         if x is not None and len(x) != len(probs):
             raise ValueError(
                 f"{name!r} holds {len(x)} samples but probs holds {len(probs)}; they must be the same batch."

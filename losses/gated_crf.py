@@ -17,7 +17,11 @@ class GatedCRFLoss(nn.Module):
     """Gated pairwise energy per destination pixel, Eqs. 4, 5 and 10.
 
     Computed in float32 or wider, also under autocast: exponents reach hundreds and sums 120 terms. Differentiable once,
-    in the predictions and in features that require it.
+    in the predictions and in features that require it. As 1 - y y cancels for confident predictions, the value is exact
+    to about 1e-7 of the sum of the kernel, 92 for that of Sec. 4.1, and no better; the gradient is not affected.
+
+    Beside the gradient, "fused" and "shifted" need less than half of its size at 19 classes and more, in maps of one
+    channel. A compatibility adds a copy of the predictions, an asymmetric one two, and so do other layouts than NCHW.
 
     Args:
         kernels: Terms of the mixture K. ``None`` is the single RGBXY kernel of Sec. 4.1.
@@ -57,7 +61,9 @@ class GatedCRFLoss(nn.Module):
         self.authors_denominator = authors_denominator
         self.engine = engine
         self.debug = debug
-        self.register_buffer("compatibility", None if compatibility is None else checks.compatibility(compatibility))
+        mu = None if compatibility is None else checks.compatibility(compatibility)
+        self.symmetric = mu is not None and not torch.compiler.is_compiling() and torch.equal(mu, mu.T)
+        self.register_buffer("compatibility", mu)
 
     def forward(
         self,
@@ -102,9 +108,10 @@ class GatedCRFLoss(nn.Module):
         if engine == "tensor":
             src, dst = (gate.unsqueeze(1).to(wide) for gate in (source, destination))
             return tensor_form.pairwise_energy(probs.to(wide), maps, self.kernels, self.radius, mu, src, dst)
-        stacked = torch.cat(list(maps.values()), dim=1) if maps else probs[:, :0].to(wide)
+        features = list(maps.values()) or [probs[:, :0].to(wide)]
+        stacked = features[0] if len(features) == 1 else torch.cat(features, dim=1)
         mixture = mix(self.kernels, {name: x.shape[1] for name, x in maps.items()})
-        return pairwise_energy(probs, stacked, source, destination, mu, mixture, self.radius, engine)
+        return pairwise_energy(probs, stacked, source, destination, mu, self.symmetric, mixture, self.radius, engine)
 
 
 def gated_crf_loss(
@@ -136,5 +143,7 @@ def _pool_gate(mask: Tensor | None, probs: Tensor) -> Tensor:
     if mask is None:
         return torch.ones(n, height, width, dtype=torch.bool, device=probs.device)
     if mask.shape[-2:] == probs.shape[-2:]:
-        return mask
+        return mask.clone()  # what is saved for the backward pass may not change under it
+    if mask.shape[-2] % height == 0 and mask.shape[-1] % width == 0:  # without a copy of the mask in floats
+        return mask.reshape(n, height, mask.shape[-2] // height, width, -1).all(-1).all(2)
     return F.adaptive_max_pool2d((~mask).unsqueeze(1).float(), (height, width)).squeeze(1) == 0

@@ -132,3 +132,17 @@ def test_loss_takes_the_radius_of_epsilon(epsilon: float) -> None:
     kernels = [GaussianKernel({"rgb": 0.1, "xy": 3.0})]
     assert GatedCRFLoss(kernels, epsilon=epsilon).radius == radius_for(kernels, epsilon)
     assert (GatedCRFLoss(kernels).radius, GatedCRFLoss(kernels, 7).radius) == (5, 7)
+
+
+@pytest.mark.parametrize(
+    ("sigma", "weight", "message"),
+    [
+        (1e200, 1.0, r"sigma\['rgb'\] is 1e\+200; .* finite"),
+        (1e-25, 1.0, r"sigma\['rgb'\] is 1e-25; .* positive"),
+        (0.1, float("nan"), "weight is nan; .* finite"),
+        (0.1, float("inf"), "weight is inf; .* finite"),
+    ],
+)
+def test_numbers_beyond_float32_are_refused(sigma: float, weight: float, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        GaussianKernel({"rgb": sigma}, weight)

@@ -3,11 +3,13 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, inf, nan
 
 from losses import GatedCRFLoss, GaussianKernel, gated_crf_loss
+from losses.affinity import mix
 
 KERNELS = [GaussianKernel({"rgb": 2.0, "xy": 3.0})]
 OPEN = torch.ones(2, 4, 5, dtype=torch.bool)
@@ -18,9 +20,12 @@ OPEN = torch.ones(2, 4, 5, dtype=torch.bool)
     [
         ({"kernels": []}, "kernels is empty; name at least one GaussianKernel, or None"),
         ({"radius": 5, "epsilon": 0.1}, "radius is 5 and epsilon is 0.1; give one of them"),
-        ({"radius": 0}, "radius is 0; .* whole radius of at least 1 pixel"),
-        ({"radius": -3}, "radius is -3; .* whole radius of at least 1 pixel"),
-        ({"radius": 2.5}, "radius is 2.5; .* whole radius of at least 1 pixel"),
+        ({"radius": 0}, "radius is 0; .* an int of at least 1 pixel"),
+        ({"radius": -3}, "radius is -3; .* an int of at least 1 pixel"),
+        ({"radius": 2.5}, "radius is 2.5; .* an int of at least 1 pixel"),
+        ({"radius": True}, "radius is True; .* an int of at least 1 pixel"),
+        ({"radius": "5"}, "radius is '5'; .* an int of at least 1 pixel"),
+        ({"compatibility": torch.eye(3).logical_not().float().requires_grad_()}, "requires a gradient, .* detach it"),
         ({"engine": "fast"}, "engine is 'fast'; choose one of auto, shifted, banded, fused, tensor"),
         ({"compatibility": [[0.0, 1.0]]}, r"compatibility has shape \(1, 2\); pass a square \(C, C\) matrix"),
         ({"compatibility": torch.zeros(2, 2, 2)}, r"compatibility has shape \(2, 2, 2\); pass a square"),
@@ -48,6 +53,8 @@ def test_bad_option_is_refused(arguments: dict[str, Any], message: str, scene: C
         ({"probs": torch.ones(2, 3, 0, 5)}, r"probs is torch.float32 of shape \(2, 3, 0, 5\); pass floats"),
         ({"features": torch.zeros(2, 3, 4, 5)}, 'features is no mapping; pass maps by name: {"rgb"'),
         ({"features": {"depth": torch.zeros(2, 1, 4, 5)}}, r"bandwidth for 'rgb' .* only \['depth'\]; pass it"),
+        ({"features": {"rgb": np.zeros((2, 3, 4, 5))}}, "'rgb' is a ndarray; pass a tensor"),
+        ({"source": "all"}, "'source' is a str; pass a tensor"),
         ({"features": {"rgb": OPEN.byte()[:, None]}}, r"features\['rgb'\] is torch.uint8; pass floats in units of"),
         ({"features": {"rgb": torch.zeros(2, 4, 5)}}, r"features\['rgb'\] has shape \(2, 4, 5\); pass \(N, D, H, W\)"),
         ({"source": OPEN.float()}, r"source mask is torch.float32 of shape \(2, 4, 5\); pass bool of .*\(N, H, W\)"),
@@ -93,3 +100,27 @@ def test_function_equals_the_module(options: dict[str, Any], scene: Callable[...
     assert values[0] == values[1] > 0
     with pytest.raises(TypeError):
         gated_crf_loss(*given.values(), None, KERNELS)
+
+
+def test_features_that_no_kernel_reads_are_not_looked_at(scene: Callable[..., dict[str, Any]]) -> None:
+    given = scene()
+    loss = GatedCRFLoss(KERNELS, 2)
+    assert loss(**{**given, "features": {"rgb": given["features"]["rgb"], "names": ["a", "b"]}}) == loss(**given)
+
+
+def test_compatibility_is_copied(scene: Callable[..., dict[str, Any]]) -> None:
+    given, mu = scene(), 1 - torch.eye(3)
+    loss = GatedCRFLoss(KERNELS, 2, mu)
+    before = loss(**given)
+    mu *= 2
+    assert loss(**given) == before
+
+
+def test_image_of_two_billion_elements_is_refused() -> None:
+    pytest.importorskip("triton", reason="the fused kernel needs Triton, which this installation lacks")
+    from losses.fused_kernel import gated_filter
+
+    probs = torch.empty(1).expand(1, 1, 2**16, 2**15)
+    gate = torch.empty(1, dtype=torch.bool).expand(1, 2**16, 2**15)
+    with pytest.raises(ValueError, match=r"shape \(1, 65536, 32768\) .* 2\^31 elements or more"):
+        gated_filter(probs, probs, probs, gate, gate, mix(KERNELS, {"rgb": 1}), 1, 1, 1)

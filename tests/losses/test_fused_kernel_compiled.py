@@ -50,7 +50,7 @@ types = dict.fromkeys(("probs", "values", "filtered"), "*" + dtype) | dict.fromk
 types |= dict.fromkeys(("source", "destination"), "*i1") | dict.fromkeys(constants, "constexpr")
 names = _filter_kernel.arg_names
 signature = {name: types.get(name, "i32") for name in names}
-aligned = [i for i, name in enumerate(names) if signature[name][0] == "*" or name in ("height", "width")]
+aligned = [i for i, name in enumerate(names) if signature[name][0] == "*"]
 source = ASTSource(
     _filter_kernel,
     signature,

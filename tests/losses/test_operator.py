@@ -1,8 +1,10 @@
 """The energy as an operator of torch: its gradients, types, layouts in memory, and the choice of an engine."""
 
+import pickle
 import subprocess
 import sys
 from collections.abc import Callable
+from copy import deepcopy
 from importlib.util import find_spec
 from typing import Any
 
@@ -11,7 +13,7 @@ import torch
 from torch import Tensor
 
 from losses import GatedCRFLoss, GaussianKernel
-from losses.operator import choose_engine
+from losses.operator import TRITON, choose_engine
 
 SKEW = torch.tensor([[0, 0.25, 1], [0.5, 0, 0.75], [2, 0.125, 0]])
 KERNELS = [GaussianKernel({"rgb": 1.5, "xy": 2.0}), GaussianKernel({"depth": 1.0, "xy": 1.0}, -0.5)]
@@ -52,13 +54,51 @@ def test_gradients_of_two_losses_accumulate(engine: str, scene: Callable[..., di
 
 
 @pytest.mark.parametrize("engine", ["shifted", "banded"])
-def test_second_derivative_is_refused(engine: str, scene: Callable[..., dict[str, Any]]) -> None:
-    given, weight = scene(), torch.tensor(2.0, requires_grad=True)
-    probs = given["probs"].requires_grad_()
-    loss = weight * GatedCRFLoss(KERNELS, 2, engine=engine)(**given)
-    (gradient,) = torch.autograd.grad(loss, probs, create_graph=True)
-    with pytest.raises(RuntimeError, match="once_differentiable"):
-        gradient.sum().backward()
+def test_second_derivative_is_refused_when_it_is_asked_for(engine: str, scene: Callable[..., dict[str, Any]]) -> None:
+    given = scene()
+    probs, rgb = given["probs"].requires_grad_(), given["features"]["rgb"].requires_grad_()
+    loss = GatedCRFLoss(KERNELS, 2, engine=engine)(**given)
+    once = torch.autograd.grad(loss, (probs, rgb), retain_graph=True)
+    gradients = torch.autograd.grad(loss, (probs, rgb), create_graph=True)
+    for gradient, expected in zip(gradients, once, strict=True):
+        assert torch.equal(gradient, expected)
+        with pytest.raises(RuntimeError, match=r"differentiable once; for more, take .*engine='tensor'"):
+            (probs.sum() + gradient.square().sum()).backward(retain_graph=True)
+
+
+def test_masks_may_change_before_the_backward_pass(scene: Callable[..., dict[str, Any]]) -> None:
+    given = scene()
+    probs, loss = given["probs"].requires_grad_(), GatedCRFLoss(KERNELS, 2)
+    (expected,) = torch.autograd.grad(loss(**given), probs)
+    value = loss(**given)
+    given["source"].fill_(True)
+    assert torch.equal(torch.autograd.grad(value, probs)[0], expected)
+
+
+def test_backward_under_autocast_is_as_exact(scene: Callable[..., dict[str, Any]]) -> None:
+    given, loss = scene(), GatedCRFLoss(KERNELS, 2, torch.rand(3, 3).fill_diagonal_(0))
+    given = {k: v.float() if k == "probs" else v for k, v in given.items()}
+    probs, rgb = given["probs"].requires_grad_(), given["features"]["rgb"].requires_grad_()
+    results = []
+    for enabled in (False, True):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
+            value = loss(**given)
+            torch.autograd.grad(value, probs, retain_graph=True)
+            results.append(torch.autograd.grad(value, (probs, rgb)))
+    for exact, mixed in zip(*results, strict=True):
+        torch.testing.assert_close(mixed, exact)
+
+
+def test_module_survives_pickle_and_deepcopy(scene: Callable[..., dict[str, Any]]) -> None:
+    given, loss = scene(), GatedCRFLoss(KERNELS, 2, [[0, 1, 2], [3, 0, 4], [5, 6, 0]])
+    assert pickle.loads(pickle.dumps(loss))(**given) == loss(**given) == deepcopy(loss)(**given)
+
+
+def test_engine_is_chosen_inside_a_compiled_function() -> None:
+    chosen = torch.compile(
+        lambda x: x + (choose_engine(torch.device("cuda")) == "fused"), fullgraph=True, backend="eager"
+    )
+    assert chosen(torch.zeros(())) == TRITON
 
 
 @every_engine

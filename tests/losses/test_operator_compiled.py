@@ -45,8 +45,11 @@ def test_operators_keep_their_promises_to_torch(
     wide, device = torch.promote_types(dtype, torch.float32), DEVICE if engine == "fused" else "cpu"
     mu = None if compatibility is None else compatibility.to(wide)
     tensors = (probs.to(dtype, memory_format=layout), features.to(wide), *gates, mu)
-    arguments = (*(x if x is None else x.to(device) for x in tensors), *mix(KERNELS, {"rgb": 3, "depth": 1}), 1)
-    for operator, values in ((energy_and_gradient, (*arguments, engine)), (energy_feature_gradient, arguments)):
+    tensors_there = [x if x is None else x.to(device) for x in tensors]
+    numbers = (*mix(KERNELS, {"rgb": 3, "depth": 1}), 1)
+    calls = {energy_and_gradient: (*tensors_there, False, *numbers, engine)}
+    calls[energy_feature_gradient] = (*tensors_there, *numbers)
+    for operator, values in calls.items():
         assert set(torch.library.opcheck(operator, values).values()) == {"SUCCESS"}
         shadows = [x.to("meta") if isinstance(x, Tensor) else x for x in values]
         for real, foreseen in zip(outputs(operator, values), outputs(operator, shadows), strict=True):
