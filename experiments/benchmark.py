@@ -2,8 +2,10 @@
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -30,6 +32,9 @@ def run(args: Sequence[str]) -> None:
     loss.add_argument(
         "--repeats", type=int, default=9, help="turns; a step that has taken 20 s is not repeated further"
     )
+    loss.add_argument(
+        "--scaling", action=argparse.BooleanOptionalAction, default=True, help="measure growth in N, C, H W and r"
+    )
     loss.add_argument("--out", default="runs/benchmark", help="folder of loss.json, loss.md and loss.png")
     options = parser.parse_args(args)
     if options.repeats < 1:
@@ -39,10 +44,15 @@ def run(args: Sequence[str]) -> None:
     out = Path(options.out)
     out.mkdir(parents=True, exist_ok=True)
     chosen = [sizes[name] for name in options.sizes]
-    result = benchmark_loss.measure(chosen, benchmark_loss.SCALED, device, options.repeats, console.print)
-    (out / "loss.json").write_text(json.dumps(result, indent=2) + "\n")
+    scaled = benchmark_loss.SCALED if options.scaling else {}
+    save = partial(_write, out / "loss.json")
+    result = benchmark_loss.measure(chosen, scaled, device, options.repeats, console.print, save)
     text = f"{benchmark_report.title(result)}\n\n{to_markdown(benchmark_report.lines(result))}"
     (out / "loss.md").write_text(text)
     benchmark_report.draw(result, out / "loss.png")
     console.print(text, highlight=False, soft_wrap=True)
     console.print(f"Written to {out}: loss.json, loss.md, loss.png.", highlight=False, soft_wrap=True)
+
+
+def _write(path: Path, result: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(result, indent=2) + "\n")

@@ -4,7 +4,8 @@ import gc
 import os
 import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 
@@ -25,11 +26,25 @@ def hardware(device: torch.device) -> str:
     return f"{name}, {torch.get_num_threads()} threads, torch {torch.__version__}"
 
 
-def memory(device: torch.device) -> int:
-    """Return the bytes of memory that the device has."""
+def free_memory(device: torch.device) -> int:
+    """Return the bytes of memory that are free, or can be made so."""
     if device.type == "cuda":
-        return torch.cuda.get_device_properties(device).total_memory
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        return torch.cuda.mem_get_info(device)[0]
+    info = Path("/proc/meminfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    available = next((int(line.split()[1]) for line in lines if line.startswith("MemAvailable")), None)
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if available is None else 1024 * available
+
+
+@contextmanager
+def out_of_memory_as(error: Exception) -> Iterator[None]:
+    """Raise ``error`` where memory runs out, for which a CPU and a GPU have errors of their own."""
+    try:
+        yield
+    except RuntimeError as reason:  # torch.OutOfMemoryError is one
+        if not isinstance(reason, torch.OutOfMemoryError) and "allocate memory" not in str(reason):
+            raise
+        raise error from reason
 
 
 def median_ms(steps: Mapping[str, Step], device: torch.device, repeats: int, seconds: float) -> dict[str, float]:
@@ -37,7 +52,7 @@ def median_ms(steps: Mapping[str, Step], device: torch.device, repeats: int, sec
 
     Args:
         steps: What to measure, already warm.
-        device: On a GPU, its own clock measures, behind a queue of work that hides what Python takes to launch.
+        device: On a GPU, its own clock measures, behind a queue of work as long as Python takes to launch the step.
         repeats: Turns.
         seconds: A step that has taken that long altogether is left out of further turns.
     """
@@ -54,11 +69,15 @@ def _time_ms(step: Step, device: torch.device) -> float:
         start = time.perf_counter()
         step()
         return 1e3 * (time.perf_counter() - start)
-    ahead = torch.empty(2**30, dtype=torch.uint8, device=device)  # also empties the cache
+    ahead = torch.empty(2**28, dtype=torch.uint8, device=device)  # also empties the cache
+    torch.cuda.synchronize(device)
+    start = time.perf_counter()
+    step()
+    launched = 1e3 * (time.perf_counter() - start)  # what Python takes, as the device works on its own
     begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
     torch.cuda.synchronize(device)
-    ahead.zero_()
-    ahead.zero_()
+    for _ in range(int(20 * launched) + 8):  # each takes a twentieth of a millisecond or more
+        ahead.zero_()
     begin.record()
     step()
     end.record()

@@ -1,6 +1,7 @@
 """The benchmark of the loss: what it counts, measures and reports."""
 
 from itertools import product
+from json import dumps
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,15 @@ from PIL import Image
 
 from experiments import benchmark, benchmark_report
 from experiments.benchmark_loss import Size, measure, multiply_adds, tensor_form_bytes, traffic
-from experiments.measure import copy_bandwidth, hardware, median_ms, multiply_add_rate, peak_memory
+from experiments.measure import (
+    copy_bandwidth,
+    free_memory,
+    hardware,
+    median_ms,
+    multiply_add_rate,
+    out_of_memory_as,
+    peak_memory,
+)
 from losses import GatedCRFLoss
 
 CPU = torch.device("cpu")
@@ -20,7 +29,18 @@ TINY = Size((2, 3, 8, 8), radius=2)
 
 @pytest.fixture(scope="module")
 def result() -> dict[str, Any]:
-    return measure([TINY], {"r": [TINY, TINY._replace(radius=3)]}, CPU, repeats=1, log=lambda _: None)
+    saved: list[str] = []
+    measured = measure(
+        [TINY],
+        {"r": [TINY, TINY._replace(radius=3)]},
+        CPU,
+        repeats=1,
+        log=lambda _: None,
+        save=lambda partly: saved.append(dumps(partly)),
+    )
+    assert saved[-1] == dumps(measured)
+    assert len(saved) == 2
+    return measured
 
 
 def test_peak_memory_is_what_was_held_at_once() -> None:
@@ -31,6 +51,14 @@ def test_peak_memory_is_what_was_held_at_once() -> None:
         del second, third
 
     assert peak_memory(step, CPU) == 3.0
+
+
+def test_memory_that_runs_out_is_told_from_other_errors() -> None:
+    with pytest.raises(KeyError, match="full"), out_of_memory_as(KeyError("full")):
+        torch.empty(2**50, dtype=torch.uint8)
+    with pytest.raises(RuntimeError, match="must match"), out_of_memory_as(KeyError("full")):
+        torch.ones(2) + torch.ones(3)
+    assert 2**20 < free_memory(CPU) < 2**50
 
 
 def test_turns_end_for_a_step_that_took_too_long() -> None:
@@ -78,12 +106,13 @@ def test_every_engine_is_measured_beside_the_floor(result: dict[str, Any]) -> No
 def test_a_size_that_does_not_fit_is_reported_and_passed_over(result: dict[str, Any], tmp_path: Path) -> None:
     (measured,) = result["sizes"]
     lacking = {**measured, "engines": {**measured["engines"], "tensor": "does not fit"}}
-    lacking["training_step_ms"] = "too large for a CPU"
+    lacking |= {"training_step_ms": "too large for a CPU", "term_ms": None}
     both = {**result, "sizes": [measured, lacking]}
     lines = benchmark_report.lines(both)
     assert [line[3] for line in lines].count("does not fit") == 1
     assert {len(line) for line in lines} == {len(benchmark_report.HEADER)}
     assert lines[1][4] == "1.0"
+    assert lines[3][-1].endswith(" %")
     assert lines[5][4] == lines[5][-1] == ""
     benchmark_report.draw(both, tmp_path / "loss.png")
     pixels = np.asarray(Image.open(tmp_path / "loss.png").convert("L"))
