@@ -20,7 +20,7 @@ def title(result: Result) -> str:
         f"{result['hardware']}. Forward and backward, float32, median. Floor: the larger of the bytes over "
         f"{limits['bytes_per_second'] / 1e9:.0f} GB/s (copy) and the multiply-adds over "
         f"{limits['multiply_adds_per_second'] / 1e9:.0f} G/s (matrix product), both measured. Error: of the gradient, "
-        "relative to float64. Share of a training step of DeepLab-v3+ with ResNet-34: of the term with softmax and pooling."
+        "relative to float64. Share of a training step: of DeepLab-v3+ with ResNet-34, with softmax and pooling."
     )
 
 

@@ -15,7 +15,9 @@ from pycocotools.coco import COCO
 
 from datamodules.annotations import rasterize
 from datamodules.clicks import ClickSimulator
-from datamodules.coco import CocoDataModule, read_coco, to_coco_results
+from datamodules.coco import CocoDataModule, to_coco_results
+from datamodules.coco_file import read_coco
+from datamodules.image_cache import CachedImages
 from datamodules.scribbles import ScribbleSimulator
 
 Write = Callable[..., Path]
@@ -329,6 +331,16 @@ def test_truncated_images_are_found_by_the_check_alone(coco: Open, tmp_path: Pat
     data.prepare_data()
     assert all("a.1.png cannot be read as an image" in line for line in data.problems())
     assert len(data.problems()) == 2
+
+
+def test_images_are_cached_after_they_were_checked(coco: Open, tmp_path: Path) -> None:
+    data = coco(SQUARE, image_cache=str(tmp_path / "cache"))
+    data.prepare_data()
+    cached = CachedImages(data.train_split(), tmp_path / "cache")
+    assert np.array_equal(cached.image(0), data.train_split().image(0))
+    (tmp_path / "images" / "a.1.png").unlink()
+    with pytest.raises(ValueError, match="lists it; put it there"):
+        data.prepare_data()
 
 
 def test_files_without_what_training_needs_are_named(coco: Open) -> None:
