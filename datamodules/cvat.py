@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from datamodules.annotations import Annotation
-from datamodules.coco import Region
+from datamodules.coco_dataset import Region
 from datamodules.labeling_tools import SCRIBBLES, Drawing, Simulator, image_name
 
 

@@ -80,7 +80,8 @@ class SegmentationDataModule(LightningDataModule, ABC):
         Raises:
             ValueError: They are in no files, or take more than the disk has; the message names the remedy.
         """
-        if self.image_cache is not None and (self.trainer is None or self.trainer.state.fn == TrainerFn.FITTING):
+        stage = None if self.trainer is None else self.trainer.state.fn
+        if self.image_cache is not None and stage in (None, TrainerFn.FITTING):
             build_cache(self.train_split(), self.image_cache)
 
     @abstractmethod

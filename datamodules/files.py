@@ -1,11 +1,12 @@
 """Reading pictures with Pillow, which raises on truncated files and returns palette PNGs as indices.
 
-JPEGs that are whole are left to OpenCV: the same library decodes them to the same pixels, a third faster.
+Plain JPEGs are left to OpenCV, which decodes them with the same library to the same pixels, a third faster.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from struct import unpack
 
 import cv2
 import numpy as np
@@ -17,6 +18,10 @@ from datamodules.sample import IGNORE_INDEX
 from datamodules.transforms import Image
 
 _ORIENTATION = 0x0112  # EXIF tag; values 5 to 8 turn the image by 90 degrees
+
+# markers of JPEG: 8-bit frames, the first scan, and what comes before it in a plain file: JFIF, tables, comment
+_FRAMES, _SCAN, _HARMLESS = (0xC0, 0xC1, 0xC2), 0xDA, (0xE0, 0xDB, 0xC4, 0xDD, 0xFE)
+_PIXELS = 2**26  # Pillow asks whether more are meant
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
@@ -69,25 +74,39 @@ def read_image(path: Path) -> Image:
     Raises:
         ValueError: A file that is missing, truncated, no image, or of more than 8 bits.
     """
-    with naming(path, "an image"), PILImage.open(path) as picture:
-        mode = picture.mode
-        if picture.format == "JPEG" and mode == "RGB" and picture.getexif().get(_ORIENTATION, 1) == 1:
-            image = _decode_whole_jpeg(path.read_bytes())
-            if image is not None and image.shape[1::-1] == picture.size:
-                return image
-        if not mode.startswith(("I", "F")):  # Pillow would clip more than 8 bits
-            ImageOps.exif_transpose(picture, in_place=True)
-            return np.array(picture if mode == "RGB" else picture.convert("RGB"))
+    with naming(path, "an image"):
+        image = _decode_plain_jpeg(path.read_bytes())
+        if image is not None:
+            return image
+        with PILImage.open(path) as picture:
+            mode = picture.mode
+            if not mode.startswith(("I", "F")):  # Pillow would clip more than 8 bits
+                ImageOps.exif_transpose(picture, in_place=True)
+                return np.array(picture if mode == "RGB" else picture.convert("RGB"))
     raise ValueError(f"{path} has more than 8 bits per channel (mode {mode}); export it with 8 bits.")
 
 
-def _decode_whole_jpeg(content: bytes) -> Image | None:
-    """Return uint8 (H, W, 3), RGB; ``None`` where no end is marked, as OpenCV would make up what was cut off."""
-    if not content.endswith(b"\xff\xd9"):
+def _decode_plain_jpeg(content: bytes) -> Image | None:
+    """Return uint8 (H, W, 3), RGB; ``None`` for what Pillow has to judge.
+
+    That is a file that is cut off, for which OpenCV would make up the rest, one with metadata, which may turn it, and
+    one of other than three channels.
+    """
+    if not content.startswith(b"\xff\xd8") or not content.endswith(b"\xff\xd9"):
         return None
-    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
-    decoded: Image | None = cv2.imdecode(np.frombuffer(content, dtype=np.uint8), flags)
-    return decoded
+    place, known = 2, False
+    while content[place : place + 1] == b"\xff" and content[place + 1] != _SCAN:
+        marker, length = content[place + 1], int.from_bytes(content[place + 2 : place + 4])
+        if marker in _FRAMES:
+            bits, height, width, channels = unpack(">BHHB", content[place + 4 : place + 10])
+            known = (bits, channels) == (8, 3) and height * width <= _PIXELS
+        elif marker not in _HARMLESS:
+            return None
+        place += 2 + length
+    if not known or content[place + 1 : place + 2] != bytes([_SCAN]):
+        return None
+    decoded = cv2.imdecode(np.frombuffer(content, dtype=np.uint8), cv2.IMREAD_COLOR_RGB)
+    return None if decoded is None else np.asarray(decoded, dtype=np.uint8)
 
 
 def read_label_map(path: Path, num_classes: int) -> LabelMap:

@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import numpy as np
 
 from datamodules.annotations import Annotation
-from datamodules.coco import Region
+from datamodules.coco_dataset import Region
 from datamodules.files import IMAGE_SUFFIXES
 from datamodules.labeling_tools import SCRIBBLES, Drawing, Simulator, image_name, load_json
 

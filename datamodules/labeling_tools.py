@@ -16,7 +16,7 @@ import numpy as np
 
 from datamodules.annotations import Annotation, Points
 from datamodules.clicks import ClickSimulator
-from datamodules.coco import Region, fill_polygons, stack
+from datamodules.coco_dataset import Region, fill_polygons, stack
 from datamodules.scribbles import ScribbleSimulator
 
 Simulator = ClickSimulator | ScribbleSimulator

@@ -59,16 +59,20 @@ class RandomScaleCropFlip:
         height, width = image.shape[:2]
         matrix = self._draw(height, width, rng)
         centers = _between_centers(matrix)
-        rows, columns = _covered(centers, height, width, self.crop)
-        valid = np.zeros((self.crop, self.crop), dtype=np.bool_)
-        valid[rows, columns] = True
-        planes = _warp(image, centers, self.crop)
-        planes[:, : rows.start] = planes[:, rows.stop :] = 0
-        planes[..., : columns.start] = planes[..., columns.stop :] = 0
+        rows_read, rows = _along(centers, 1, height, self.crop)
+        columns_read, columns = _along(centers, 0, width, self.crop)
+        planes = _warp(image, centers, (rows_read, columns_read), self.crop)
+        valid = np.ones((self.crop, self.crop), dtype=np.bool_)
+        padded = rows.stop - rows.start < self.crop or columns.stop - columns.start < self.crop
+        if padded:
+            valid[: rows.start] = valid[rows.stop :] = False
+            valid[:, : columns.start] = valid[:, columns.stop :] = False
+            planes[:, ~valid] = 0
         if isinstance(labels, list):
-            target = self._draw_vectors(labels, matrix, (height, width), valid)
+            target = self._draw_vectors(labels, matrix, (height, width), valid if padded else None)
         else:
-            target = cv2.warpAffine(labels, centers, valid.shape, flags=cv2.INTER_NEAREST, borderValue=IGNORE_INDEX)
+            warped = cv2.warpAffine(labels, centers, valid.shape, flags=cv2.INTER_NEAREST, borderValue=IGNORE_INDEX)
+            target = np.asarray(warped, dtype=np.uint8)
         return _from_planes(planes, target, valid, name)
 
     def _draw(self, height: int, width: int, rng: np.random.Generator) -> Matrix:
@@ -86,15 +90,16 @@ class RandomScaleCropFlip:
         return np.array([[zoom, 0, left], [0, zoom, top], [0, 0, 1]])
 
     def _draw_vectors(
-        self, annotations: list[Annotation], matrix: Matrix, size: tuple[int, int], valid: NDArray[np.bool_]
+        self, annotations: list[Annotation], matrix: Matrix, size: tuple[int, int], valid: NDArray[np.bool_] | None
     ) -> LabelMap:
         """Move the vectors of an image of ``size`` (H, W), and draw them where the crop is valid."""
         clicks = _move_clicks(annotations, matrix, size)
         if all(a.is_click for a in annotations):
             target = _draw_clicks(clicks, self.crop, self.width)
         else:
-            target = rasterize([_move(a, matrix) for a in drop_outside(annotations, size)], valid.shape, self.width)
-        if valid.all():
+            moved = [_move(a, matrix) for a in drop_outside(annotations, size)]
+            target = rasterize(moved, (self.crop, self.crop), self.width)
+        if valid is None:
             return target
         return np.where(valid, target, _draw_clicks(clicks, self.crop, 1))  # one on the border keeps its own pixel
 
@@ -123,45 +128,36 @@ def _between_centers(matrix: Matrix) -> Matrix:
     return np.array([[scale_x, 0, scale_x / 2 + (left - 0.5)], [0, scale_y, scale_y / 2 + (top - 0.5)]])
 
 
-def _warp(image: Image, centers: Matrix, crop: int) -> Image:
+def _along(centers: Matrix, axis: int, side: int, crop: int) -> tuple[slice, slice]:
+    """Return which of ``side`` pixels are read along x (axis 0) or y, and which of ``crop`` pixels lie in the image.
+
+    A pixel of the crop does if the nearest pixel is one of the image, and ties are left to OpenCV.
+    """
+    scale, offset = float(centers[axis, axis]), float(centers[axis, 2])
+    ends = (-offset / scale, (crop - 1 - offset) / scale)
+    first, last = min(ends), max(ends)
+    read = slice(min(max(floor(first) - 1, 0), side - 1), min(max(floor(last) + 3, 1), side))
+    if first > -0.49 and last < side - 0.51:
+        return read, slice(0, crop)
+    alone = centers.copy()
+    alone[1 - axis, 2] = 0
+    shape, size = ((1, side), (crop, 1)) if axis == 0 else ((side, 1), (1, crop))
+    line = cv2.warpAffine(np.ones(shape, dtype=np.uint8), alone, size, flags=cv2.INTER_NEAREST)
+    start = int(line.argmax())
+    return read, slice(start, start + int(np.count_nonzero(line)))
+
+
+def _warp(image: Image, centers: Matrix, window: tuple[slice, slice], crop: int) -> Image:
     """Return the bilinear crop, uint8 (3, crop, crop). The border is repeated, or black would bleed into valid pixels.
 
     OpenCV warps four channels in half the time of three, to the same values; only what is read is turned into four.
     """
-    window = []
-    for axis, side in ((1, image.shape[0]), (0, image.shape[1])):
-        first, last = _ends(centers, axis, crop)
-        window.append(slice(min(max(floor(first) - 1, 0), side - 1), min(max(floor(last) + 3, 1), side)))
-    padded = np.empty((*image.shape[:2], 4), dtype=np.uint8)
-    cv2.cvtColor(image[tuple(window)], cv2.COLOR_RGB2RGBA, padded[tuple(window)])
-    warped = cv2.warpAffine(padded, centers, (crop, crop), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    four = np.empty((*image.shape[:2], 4), dtype=np.uint8)
+    cv2.cvtColor(image[window], cv2.COLOR_RGB2RGBA, four[window])
+    warped = cv2.warpAffine(four, centers, (crop, crop), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     planes = np.empty((4, crop, crop), dtype=np.uint8)
     cv2.split(warped, list(planes))
     return planes[:3]
-
-
-def _covered(centers: Matrix, height: int, width: int, crop: int) -> tuple[slice, slice]:
-    """Return the rows and columns of the crop whose nearest pixel is in the image, ties as OpenCV rounds them."""
-    covered = []
-    for axis, side in ((1, height), (0, width)):
-        first, last = _ends(centers, axis, crop)
-        if first > -0.49 and last < side - 0.51:  # no tie either
-            covered.append(slice(0, crop))
-            continue
-        alone = centers.copy()
-        alone[1 - axis, 2] = 0
-        shape, size = ((side, 1), (1, crop)) if axis == 1 else ((1, side), (crop, 1))
-        line = cv2.warpAffine(np.ones(shape, dtype=np.uint8), alone, size, flags=cv2.INTER_NEAREST)
-        start = int(line.argmax())
-        covered.append(slice(start, start + int(np.count_nonzero(line))))
-    return covered[0], covered[1]
-
-
-def _ends(centers: Matrix, axis: int, crop: int) -> tuple[float, float]:
-    """Return the least and the greatest coordinate that is read along x (axis 0) or y; pixels are at integers."""
-    scale, offset = float(centers[axis, axis]), float(centers[axis, 2])
-    first, last = -offset / scale, (crop - 1 - offset) / scale
-    return min(first, last), max(first, last)
 
 
 def _move(annotation: Annotation, matrix: Matrix) -> Annotation:

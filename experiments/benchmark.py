@@ -1,4 +1,4 @@
-"""``gatedcrf benchmark``: what the loss costs, measured on this machine."""
+"""``gatedcrf benchmark``: what the loss and the data cost, measured on this machine."""
 
 import argparse
 import json
@@ -10,18 +10,18 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from experiments import benchmark_loss, benchmark_report
+from experiments import benchmark_data, benchmark_loss, benchmark_report
 from experiments.table import to_markdown
 
 
 def run(args: Sequence[str]) -> None:
-    """Measure the engines of the loss; print the table, and write it with a plot.
+    """Measure, print a table and write it.
 
     Args:
         args: Command line without "benchmark".
 
     Raises:
-        ValueError: An unknown size.
+        ValueError: An option that makes no sense.
     """
     parser = argparse.ArgumentParser("gatedcrf benchmark", allow_abbrev=False)
     commands = parser.add_subparsers(required=True)
@@ -36,14 +36,20 @@ def run(args: Sequence[str]) -> None:
         "--scaling", action=argparse.BooleanOptionalAction, default=True, help="measure growth in N, C, H W and r"
     )
     loss.add_argument("--out", default="runs/benchmark", help="folder of loss.json, loss.md and loss.png")
+    loss.set_defaults(run=_measure_loss)
+    benchmark_data.add_parser(commands)
     options = parser.parse_args(args)
+    options.run(options)
+
+
+def _measure_loss(options: argparse.Namespace) -> None:
     if options.repeats < 1:
         raise ValueError(f"--repeats is {options.repeats}; measure at least once.")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     console = Console()
     out = Path(options.out)
     out.mkdir(parents=True, exist_ok=True)
-    chosen = [sizes[name] for name in options.sizes]
+    chosen = [benchmark_loss.SIZES[name] for name in options.sizes]
     scaled = benchmark_loss.SCALED if options.scaling else {}
     save = partial(_write, out / "loss.json")
     result = benchmark_loss.measure(chosen, scaled, device, options.repeats, console.print, save)

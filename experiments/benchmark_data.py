@@ -10,15 +10,16 @@ from typing import Any
 
 import cv2
 import numpy as np
+import PIL
 import torch
-import torchvision
+import torchvision  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from PIL import Image as PILImage
-from PIL import ImageDraw
+from PIL import ImageDraw, ImageOps
 from rich.console import Console
-from torchvision import tv_tensors
-from torchvision.io import ImageReadMode, decode_image, read_file
-from torchvision.transforms import v2
+from torch.utils.data import default_collate
+from torchvision import io, tv_tensors
+from torchvision.transforms import v2  # type: ignore[import-untyped]
 
 from datamodules.annotations import Annotation
 from datamodules.dataset import AugmentedCrops
@@ -32,14 +33,16 @@ from experiments.measure import hardware, median_ms
 from experiments.table import to_markdown
 
 CROP, CLICKS, CLASSES, SEED = 256, 5, 21, 0
+IMAGES, BATCH = 64, 16  # the former at most
 CPU = torch.device("cpu")
 REFERENCE = "torchvision"
 WAYS = {
     "floor": "the decoder alone, without a sample",
     "ours": "files, decoded every time",
     "ours, cached": "--data.image_cache",
-    REFERENCE: "v2: decode_image; ScaleJitter, RandomCrop and flip of Image, KeyPoints and, for the padding, Mask",
-    "torchvision, no padding": "the same without the Mask: the loss would not know what is padding",
+    REFERENCE: "decode_image; v2.ScaleJitter, RandomCrop and flip of Image, KeyPoints and, for the padding, Mask",
+    "torchvision, from Pillow": "the same of Image.open and v2.PILToTensor, as its datasets do",
+    "torchvision, no padding": "decode_image and the same without the Mask: the loss would not know what is padding",
     "torchvision, crop first": "v2.functional.resized_crop of the image alone, clicks moved by hand, no Mask",
     "authors' way": "Pillow: perspective transform of image and padding, then an ellipse per click",
 }
@@ -56,7 +59,9 @@ def add_parser(commands: Any) -> None:
         commands: What ``ArgumentParser.add_subparsers`` returned.
     """
     parser = commands.add_parser("data", help="training samples per second and core, cold and cached")
-    parser.add_argument("--images", help="folder of images; without it, 64 JPEGs of 500 x 375 pixels are drawn")
+    parser.add_argument(
+        "--images", help=f"folder of images, of which {IMAGES} are read; without it, as many JPEGs are drawn"
+    )
     parser.add_argument("--repeats", type=int, default=9, help="turns; each reads every image once")
     parser.add_argument("--out", default="runs/benchmark", help="folder of data.json and data.md")
     parser.set_defaults(run=run)
@@ -77,8 +82,9 @@ def run(options: argparse.Namespace) -> None:
     with TemporaryDirectory() as name:
         images = Path(options.images or Path(name) / "images")
         if options.images is None:
-            draw_photographs(images, 64)
+            draw_photographs(images, IMAGES)
         paths = list_images(images)
+        paths = paths[:: -(-len(paths) // IMAGES)]
         console.print(f"measuring {len(WAYS)} ways to read {len(paths)} images, {options.repeats} turns")
         result = measure(paths, Path(name) / "cache", options.repeats)
     text = f"{title(result)}\n\n{to_markdown(lines(result))}"
@@ -101,7 +107,10 @@ def measure(paths: list[Path], cache: Path, repeats: int) -> dict[str, Any]:
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
     try:
-        steps = {name: partial(_make_all, way, len(paths)) for name, way in make_ways(paths, cache).items()}
+        steps = {
+            name: partial(_make_batches, way, len(paths), default_collate if name != "floor" else list)
+            for name, way in make_ways(paths, cache).items()
+        }
         for step in steps.values():
             step()
         ms = median_ms(steps, CPU, repeats, float("inf"))
@@ -111,7 +120,7 @@ def measure(paths: list[Path], cache: Path, repeats: int) -> dict[str, Any]:
         torch.set_num_threads(threads[1])
     return {
         "hardware": machine,
-        "versions": {"Pillow": PILImage.__version__, "OpenCV": cv2.__version__, "torchvision": torchvision.__version__},
+        "versions": {"Pillow": PIL.__version__, "OpenCV": cv2.__version__, "torchvision": torchvision.__version__},
         "images": len(paths),
         "kib": sum(path.stat().st_size for path in paths) / len(paths) / 2**10,
         "megapixels": sum(read_image(path).size / 3e6 for path in paths) / len(paths),
@@ -126,7 +135,8 @@ def title(result: dict[str, Any]) -> str:
     return (
         f"{result['hardware']}, {versions}. {result['images']} images of {result['kib']:.0f} KiB and "
         f"{result['megapixels']:.2f} megapixels on average, a crop of {CROP} x {CROP} with a zoom of 0.5 to 2 and "
-        f"{CLICKS} clicks of each, the same in every row; one process, one thread, median of {result['repeats']} turns."
+        f"{CLICKS} clicks of each, the same in every row; batches of {BATCH}, one process, one thread, median of "
+        f"{result['repeats']} turns."
     )
 
 
@@ -149,10 +159,14 @@ def make_ways(paths: Sequence[Path], cache: Path) -> dict[str, Way]:
     """
     rng = np.random.default_rng(SEED)
     transform = RandomScaleCropFlip(CROP)
-    sizes = [read_image(path).shape[:2] for path in paths]
-    clicks = [
-        (rng.uniform(0, size[::-1], (CLICKS, 2)), rng.integers(CLASSES, size=CLICKS, dtype=np.uint8)) for size in sizes
-    ]
+    clicks, maps, given = [], [], []
+    for index, path in enumerate(paths):
+        height, width = read_image(path).shape[:2]
+        clicks.append(
+            (rng.uniform(0, (width, height), (CLICKS, 2)), rng.integers(CLASSES, size=CLICKS, dtype=np.uint8))
+        )
+        maps.append(transform._draw(height, width, np.random.default_rng([SEED, 0, index])))  # that of Draw below
+        given.append(given_transform(maps[-1], height, width))
     weak = {
         path.stem: [Annotation(int(label), point[None]) for point, label in zip(*found, strict=True)]
         for path, found in zip(paths, clicks, strict=True)
@@ -160,8 +174,6 @@ def make_ways(paths: Sequence[Path], cache: Path) -> dict[str, Way]:
     ours = FolderDataset(list(paths), None, CLASSES, weak)
     build_cache(ours, cache)
     cold, cached = (AugmentedCrops(split, transform, SEED) for split in (ours, CachedImages(ours, cache)))
-    maps = [transform._draw(*size, np.random.default_rng([SEED, 0, i])) for i, size in enumerate(sizes)]  # as there
-    given = [given_transform(matrix, *size) for matrix, size in zip(maps, sizes, strict=True)]
     return dict(
         zip(
             WAYS,
@@ -169,8 +181,9 @@ def make_ways(paths: Sequence[Path], cache: Path) -> dict[str, Way]:
                 lambda i: read_image(paths[i]),
                 lambda i: cold[Draw(i, 0, i)],
                 lambda i: cached[Draw(i, 0, i)],
-                lambda i: by_torchvision(paths[i], clicks[i], given[i], padding=True),
-                lambda i: by_torchvision(paths[i], clicks[i], given[i], padding=False),
+                lambda i: by_torchvision(_decode(paths[i]), clicks[i], given[i], padding=True),
+                lambda i: by_torchvision(_open(paths[i]), clicks[i], given[i], padding=True),
+                lambda i: by_torchvision(_decode(paths[i]), clicks[i], given[i], padding=False),
                 lambda i: by_resized_crop(paths[i], clicks[i], maps[i]),
                 lambda i: by_pillow(paths[i], clicks[i], maps[i]),
             ],
@@ -179,52 +192,28 @@ def make_ways(paths: Sequence[Path], cache: Path) -> dict[str, Way]:
     )
 
 
-class GivenScale(v2.ScaleJitter):
-    """ScaleJitter to a size that is known beforehand."""
-
-    def __init__(self, size: tuple[int, int]) -> None:
-        super().__init__(size)
-        self.size = size
-
-    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
-        """Return the size."""
-        return {"size": self.size}
-
-
-class GivenCrop(v2.RandomCrop):
-    """RandomCrop at a place that is known beforehand.
-
-    Args:
-        x: Width of the scaled image, and the column of the crop where it begins.
-        y: Likewise height and row.
-    """
-
-    def __init__(self, x: tuple[int, int], y: tuple[int, int]) -> None:
-        super().__init__(CROP)
-        before = [max(0, first) for _, first in (x, y)]
-        after = [max(0, CROP - length - first) for length, first in (x, y)]
-        self.given = {"needs_pad": any(before + after), "padding": before + after, "needs_crop": True}
-        self.given |= {"left": max(0, -x[1]), "top": max(0, -y[1]), "height": CROP, "width": CROP}
-
-    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
-        """Return the place."""
-        return self.given
-
-
 def given_transform(matrix: Matrix, height: int, width: int) -> v2.Compose:
     """Return torchvision's transforms that do what ``matrix`` does, to whole pixels of the scaled image."""
     (scale_x, _, left), (_, zoom, top) = matrix[:2].tolist()
     size = round(height * zoom), round(width * zoom)
-    spans = []
+    firsts, before, after = [], [], []
     for length, first in ((size[1], left if scale_x > 0 else CROP - left), (size[0], top)):
         low, high = sorted((0, CROP - length))
-        spans.append((length, min(max(round(first), low), high)))
-    return v2.Compose([GivenScale(size), GivenCrop(*spans), v2.RandomHorizontalFlip(float(scale_x < 0))])
+        first = min(max(round(first), low), high)  # where the scaled image begins in the crop
+        firsts.append(max(0, -first))
+        before.append(max(0, first))
+        after.append(max(0, CROP - length - first))
+    crop = {"needs_pad": any(before + after), "padding": before + after, "needs_crop": True}
+    crop |= {"left": firsts[0], "top": firsts[1], "height": CROP, "width": CROP}
+    jitter, cut = v2.ScaleJitter(size), v2.RandomCrop(CROP)
+    jitter.make_params, cut.make_params = lambda _: {"size": size}, lambda _: crop  # instead of drawing them
+    return v2.Compose([jitter, cut, v2.RandomHorizontalFlip(float(scale_x < 0))])
 
 
-def by_torchvision(path: Path, clicks: Clicks, transform: v2.Compose, padding: bool) -> dict[str, torch.Tensor]:
+def by_torchvision(
+    image: torch.Tensor, clicks: Clicks, transform: v2.Compose, padding: bool
+) -> dict[str, torch.Tensor]:
     """Return a sample by torchvision's transforms, without its validity if ``padding`` is false."""
-    image = decode_image(read_file(str(path)), ImageReadMode.RGB)
     size = image.shape[-2:]
     parts = {"image": tv_tensors.Image(image), "points": tv_tensors.KeyPoints(clicks[0], canvas_size=size)}
     if padding:
@@ -236,7 +225,7 @@ def by_torchvision(path: Path, clicks: Clicks, transform: v2.Compose, padding: b
 
 def by_resized_crop(path: Path, clicks: Clicks, matrix: Matrix) -> dict[str, torch.Tensor]:
     """Return image and target, where only what the crop shows is resized, cut at whole pixels."""
-    image = decode_image(read_file(str(path)), ImageReadMode.RGB)
+    image = _decode(path)
     (scale_x, _, left), (_, zoom, top) = matrix[:2].tolist()
     side = round(CROP / zoom)
     first = round(-left / scale_x) - (side if scale_x < 0 else 0)
@@ -248,8 +237,7 @@ def by_resized_crop(path: Path, clicks: Clicks, matrix: Matrix) -> dict[str, tor
 
 def by_pillow(path: Path, clicks: Clicks, matrix: Matrix) -> dict[str, torch.Tensor]:
     """Return a sample in the manner of the authors, where a click is four pixels with the Pillow of today."""
-    with PILImage.open(path) as picture:
-        photograph = picture.convert("RGB")
+    photograph = _open_upright(path)
     inverse = (*np.linalg.inv(matrix)[:2].ravel().tolist(), 0, 0)
     size, perspective = (CROP, CROP), PILImage.Transform.PERSPECTIVE
     image = photograph.transform(size, perspective, inverse, PILImage.Resampling.BILINEAR)
@@ -293,6 +281,22 @@ def _draw(points: torch.Tensor, classes: NDArray[np.uint8]) -> torch.Tensor:
     return target
 
 
-def _make_all(way: Way, number: int) -> None:
-    for index in range(number):
-        way(index)
+def _decode(path: Path) -> torch.Tensor:
+    image: torch.Tensor = io.decode_image(io.read_file(str(path)), io.ImageReadMode.RGB, apply_exif_orientation=True)
+    return image
+
+
+def _open(path: Path) -> torch.Tensor:
+    image: torch.Tensor = v2.functional.pil_to_tensor(_open_upright(path))
+    return image
+
+
+def _open_upright(path: Path) -> PILImage.Image:
+    with PILImage.open(path) as picture:
+        ImageOps.exif_transpose(picture, in_place=True)
+        return picture.convert("RGB")
+
+
+def _make_batches(way: Way, number: int, collate: Callable[[list[Any]], object]) -> None:
+    for first in range(0, number, BATCH):
+        collate([way(index) for index in range(first, min(first + BATCH, number))])

@@ -18,8 +18,8 @@ COMMANDS = {
     ),
     "predict": ("experiments.training", "write the predictions of a checkpoint as indexed PNGs"),
     "reproduce": ("experiments.reproduce", "run the cells of a table and print it"),
-    "data": ("experiments.data", "check a dataset before a long run"),
-    "benchmark": ("experiments.benchmark", "measure the engines of the loss against each other"),
+    "data": ("experiments.data", "fetch, convert, check and look at datasets"),
+    "benchmark": ("experiments.benchmark", "measure what the loss and the data cost"),
 }
 
 

@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.progress import track
 
 from datamodules.annotations import Annotation, to_json
-from datamodules.coco import read_coco, to_coco_results
+from datamodules.coco import to_coco_results
+from datamodules.coco_file import read_coco
 from datamodules.cvat import read_cvat
 from datamodules.files import list_images, read_label_map
 from datamodules.label_studio import read_label_studio

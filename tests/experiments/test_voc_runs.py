@@ -106,7 +106,8 @@ def test_published_lists_are_checked_by_the_command_line(
         ("cityscapes", cityscapes_root, "val has 1 images where 500 are published"),
     ]:
         args = ["-c", "base.yaml", "-c", f"datasets/{dataset}.yaml", "-c", "supervision/full.yaml"]
-        options = [f"--data.root={root}", "--data.num_workers=0", "--model.network.init_args.pretrained=false"]
+        options = [f"--data.root={root}", "--data.num_workers=0", "--data.crop=32", "--data.batch_size=2"]
+        options += ["--model.network.init_args.pretrained=false", "--trainer.max_steps=1"]
         with pytest.raises(SystemExit, match="2"):
             main(["fit", *args, *options, f"--trainer.default_root_dir={tmp_path / dataset}"])
         error = capsys.readouterr().err
