@@ -98,10 +98,11 @@ class CityscapesDataModule(SegmentationDataModule):
         mean: Sequence[float] = IMAGENET_MEAN,
         std: Sequence[float] = IMAGENET_STD,
         seed: int = 0,
+        image_cache: str | None = None,
     ) -> None:
         if supervision not in SUPERVISIONS:
             raise ValueError(f"supervision is {supervision!r}; Cityscapes has {', '.join(SUPERVISIONS)}.")
-        super().__init__(crop, scale, flip, width, batch_size, num_workers, mean, std, seed)
+        super().__init__(crop, scale, flip, width, batch_size, num_workers, mean, std, seed, image_cache)
         self.class_names = list(CLASSES)
         self.files = CityscapesFiles(Path(root))
         self.supervision = supervision

@@ -164,6 +164,7 @@ def city_instances() -> NDArray[np.uint16]:
     instances[40:44, 40:50] = 26001  # another car
     instances[40:44, 50:60] = 26  # "cargroup"
     instances[50, 70] = 24000  # a person of one pixel
+    instances[54, 74] = instances[55, 75] = 24001  # another of two that touch at a corner
     instances[48:60, 0:30] = 1  # ego vehicle
     instances[24:28, 60:80] = 9  # parking
     instances[30:34, 60:80] = 29000  # caravan

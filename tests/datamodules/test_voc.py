@@ -13,6 +13,7 @@ from PIL import Image as PILImage
 
 from datamodules.annotations import LabelMap, drop_outside, rasterize
 from datamodules.dataset import AugmentedCrops
+from datamodules.image_cache import CachedImages
 from datamodules.sampler import Draw
 from datamodules.voc import VOCDataModule, VOCDataset
 
@@ -299,3 +300,11 @@ def test_histogram_counts_the_clicks_inside(voc_root: Path) -> None:
     """facts: the official class histogram counts clicks; here one of class 20 lies outside of its image."""
     expected = {0: 6, 1: 1, 12: 1, 20: 1}
     assert open_voc(voc_root).label_histogram() == [expected.get(label, 0) for label in range(21)]
+
+
+def test_photographs_are_cached_decoded(voc_root: Path, tmp_path: Path) -> None:
+    data = VOCDataModule(str(voc_root), published_split=False, image_cache=str(tmp_path / "cache"))
+    data.prepare_data()
+    cached, split = CachedImages(data.train_split(), tmp_path / "cache"), data.train_split()
+    for index in range(len(split)):
+        np.testing.assert_array_equal(cached.image(index), split.image(index))

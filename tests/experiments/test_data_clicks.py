@@ -136,7 +136,7 @@ def test_cityscapes_clicks_have_label_ids_and_pixel_indices(
     content = json.loads(out.read_text())
     assert sorted(content) == sorted(TRAIN + VAL)
     first = content[TRAIN[0]]
-    assert sorted(item["cls"] for item in first) == [7, 20, 23, 24, 26, 26, 26, 26]
+    assert sorted(item["cls"] for item in first) == [7, 20, 23, 24, 24, 26, 26, 26, 26]
     assert {"x": 70, "y": 50, "cls": 24} in first
     assert all(item["x"] % 1 == item["y"] % 1 == 0 for items in content.values() for item in items)
     amount = sum(map(len, content.values()))
