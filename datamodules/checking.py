@@ -1,19 +1,14 @@
 """Reading a whole dataset before a long run: what is wrong with its files, and how much of each class they label."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 import numpy as np
-from rich.progress import track
 
 from datamodules.annotations import drop_outside, rasterize
 from datamodules.dataset import SegmentationDataset
+from datamodules.files import in_threads
 from datamodules.sample import IGNORE_INDEX
-
-T = TypeVar("T")
 
 
 @dataclass
@@ -40,7 +35,7 @@ def find_problems(split: SegmentationDataset, training: bool) -> list[str]:
         split: What to read.
         training: Read its training labels instead of its dense masks.
     """
-    found = _parallel(lambda index: split.problem(index, training), len(split), "Checking")
+    found = in_threads(lambda index: split.problem(index, training), len(split), "Checking")
     return [problem for problem in found if problem]
 
 
@@ -52,7 +47,7 @@ def count_labels(split: SegmentationDataset, width: int) -> LabelCounts:
         width: Width of strokes, pixels of the image; clicks count once.
     """
     counts = LabelCounts()
-    for name, labels, outside in _parallel(lambda index: _count(split, index, width), len(split), "Counting"):
+    for name, labels, outside in in_threads(lambda index: _count(split, index, width), len(split), "Counting"):
         counts.images.update(labels.keys())
         counts.labels.update(labels)
         if not labels:
@@ -73,8 +68,3 @@ def _count(split: SegmentationDataset, index: int, width: int) -> tuple[str, Cou
         labels = rasterize(inside, size, width)
     values, pixels = np.unique(labels[labels != IGNORE_INDEX], return_counts=True)
     return split.name(index), Counter(dict(zip(values.tolist(), pixels.tolist(), strict=True))), outside
-
-
-def _parallel(function: Callable[[int], T], length: int, text: str) -> Iterator[T]:
-    with ThreadPoolExecutor() as pool:
-        yield from track(pool.map(function, range(length)), text, length, transient=True)

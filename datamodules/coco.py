@@ -1,7 +1,6 @@
 """COCO-format data, which annotation tools export, and predictions as COCO results."""
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, partial
 from itertools import chain
 from pathlib import Path
@@ -11,13 +10,13 @@ from zlib import crc32
 import numpy as np
 from pycocotools import mask as rle
 from pytorch_lightning.trainer.states import TrainerFn
-from rich.progress import track
 
 from datamodules.annotations import Annotation, LabelMap
 from datamodules.clicks import ClickSimulator
 from datamodules.coco_dataset import CocoDataset, Drawn, Instances, keypoint_clicks
 from datamodules.coco_file import CocoFile, read_coco
 from datamodules.datamodule import IMAGENET_MEAN, IMAGENET_STD, SegmentationDataModule
+from datamodules.files import in_threads
 from datamodules.sample import IGNORE_INDEX
 from datamodules.scribbles import ScribbleSimulator
 
@@ -154,9 +153,7 @@ class CocoDataModule(SegmentationDataModule):
 
 
 def _mismatches(split: CocoDataset) -> list[str]:
-    with ThreadPoolExecutor() as pool:
-        found = track(pool.map(split.mismatch, range(len(split))), "Checking", len(split), transient=True)
-        return [problem for problem in found if problem]
+    return [problem for problem in in_threads(split.mismatch, len(split), "Checking") if problem]
 
 
 def _clicks(

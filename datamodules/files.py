@@ -3,15 +3,20 @@
 Plain JPEGs are left to OpenCV, which decodes them with the same library to the same pixels, a third faster.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from struct import unpack
+from threading import get_native_id
+from time import sleep
+from typing import TypeVar
 
 import cv2
 import numpy as np
 from PIL import Image as PILImage
 from PIL import ImageOps
+from rich.progress import track
 
 from datamodules.annotations import LabelMap
 from datamodules.sample import IGNORE_INDEX
@@ -22,6 +27,8 @@ _ORIENTATION = 0x0112  # EXIF tag; values 5 to 8 turn the image by 90 degrees
 # markers of JPEG: 8-bit frames, the first scan, and what comes before it in a plain file: JFIF, tables, comment
 _FRAMES, _SCAN, _HARMLESS = (0xC0, 0xC1, 0xC2), 0xDA, (0xE0, 0xDB, 0xC4, 0xDD, 0xFE)
 _PIXELS = 2**26  # Pillow asks whether more are meant
+
+T = TypeVar("T")
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
@@ -38,6 +45,27 @@ def naming(path: Path, what: str) -> Iterator[None]:
         yield
     except Exception as error:
         raise ValueError(f"{path} cannot be read as {what} ({error}); replace or remove it.") from error
+
+
+def in_threads(function: Callable[[int], T], length: int, text: str) -> Iterator[T]:
+    """Yield ``function(0)``, ``function(1)``, ... as threads return them, behind a progress bar.
+
+    It ends when the system has ended the threads: for a moment longer than Python they hold a lock of OpenCV, and a
+    loader process that is forked in that moment would wait for it forever.
+
+    Args:
+        function: Decoders let the other threads run.
+        length: Number of calls.
+        text: What the bar says.
+    """
+    threads = list[int]()
+    pool = ThreadPoolExecutor(initializer=lambda: threads.append(get_native_id()))
+    try:
+        yield from track(pool.map(function, range(length)), text, length, transient=True)
+    finally:
+        pool.shutdown(cancel_futures=True)
+        while any(Path(f"/proc/self/task/{thread}").exists() for thread in threads):
+            sleep(0.001)
 
 
 def list_images(folder: Path) -> list[Path]:

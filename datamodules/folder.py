@@ -15,7 +15,6 @@ only.
 
 import json
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -23,13 +22,12 @@ from zlib import crc32
 
 import numpy as np
 from pytorch_lightning.trainer.states import TrainerFn
-from rich.progress import track
 
 from datamodules.annotations import Annotation, LabelMap, from_json, to_json
 from datamodules.checking import find_problems
 from datamodules.clicks import ClickSimulator
 from datamodules.datamodule import IMAGENET_MEAN, IMAGENET_STD, SegmentationDataModule
-from datamodules.files import list_images
+from datamodules.files import in_threads, list_images
 from datamodules.folder_dataset import FolderDataset
 from datamodules.image_cache import belongs_to_cache
 from datamodules.sample import IGNORE_INDEX
@@ -143,9 +141,8 @@ class FolderDataModule(SegmentationDataModule):
         """Weak labels simulated from the masks, from the cache where nothing has changed."""
         path = self.cache_dir / f"{self.supervision}-{self._digest()}.json"
         if not path.is_file():
-            with ThreadPoolExecutor() as pool:
-                found = track(pool.map(split.vectors, range(len(split))), "Simulating", len(split), transient=True)
-                content = {split.name(i): to_json(a) for i, a in enumerate(found)}
+            found = in_threads(split.vectors, len(split), "Simulating")
+            content = {split.name(i): to_json(a) for i, a in enumerate(found)}
             self._write(path, json.dumps(content))
         return self._read_vectors(path)
 

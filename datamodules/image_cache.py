@@ -12,7 +12,6 @@ KEY is a digest of the paths, sizes and times of the files: when one changes, it
 import json
 import shutil
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from hashlib import sha256
 from itertools import accumulate
@@ -24,10 +23,10 @@ import cv2
 import numpy as np
 import PIL
 from numpy.typing import NDArray
-from rich.progress import track
 
 from datamodules.annotations import LabelMap
 from datamodules.dataset import SegmentationDataset
+from datamodules.files import in_threads
 from datamodules.transforms import Image, Labels
 
 GIB = 2**30
@@ -129,9 +128,7 @@ def belongs_to_cache(path: Path) -> bool:
 
 def _write(dataset: SegmentationDataset, sources: Sequence[Source], index: Path) -> None:
     """Write the pixels, in parallel, and then the index, each under another name until it is whole."""
-    everything = range(len(dataset))
-    with ThreadPoolExecutor() as pool:
-        shapes = list(pool.map(dataset.shape, everything))
+    shapes = list(in_threads(dataset.shape, len(dataset), "Measuring"))
     *offsets, total = accumulate((3 * height * width for height, width in shapes), initial=0)
     free = shutil.disk_usage(index.parent).free
     if total > free:
@@ -149,10 +146,9 @@ def _write(dataset: SegmentationDataset, sources: Sequence[Source], index: Path)
             file.seek(offsets[place])
             file.write(np.ascontiguousarray(image).data)
 
-    pool = ThreadPoolExecutor()  # decoders let other threads run
     try:
         part.touch()
-        for _ in track(pool.map(store, everything), "Decoding", len(dataset), transient=True):
+        for _ in in_threads(store, len(dataset), "Decoding"):
             pass
         with part.open("r+b") as file:
             fsync(file.fileno())  # or a power cut could leave the name without the content
@@ -162,7 +158,6 @@ def _write(dataset: SegmentationDataset, sources: Sequence[Source], index: Path)
         part.write_text(json.dumps({"version": dataset.image_version(), "images": images}))
         part.replace(index)
     finally:
-        pool.shutdown(cancel_futures=True)
         part.unlink(missing_ok=True)
 
 

@@ -4,7 +4,6 @@ import argparse
 import fcntl
 import hashlib
 import io
-import os
 import resource
 import shutil
 import signal
@@ -76,7 +75,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body[: reply.cut])
         if reply.interrupts:
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
         if reply.hangs:
             self.server.closing.wait(20)
 
@@ -447,6 +446,15 @@ def test_command_fetches_and_unpacks(
     assert len(server.asked) == 2
 
 
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Python's own handling of SIGINT, which a shell ignores for what it runs in the background."""
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, handler)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 def test_command_is_interrupted_and_continued(
     server: Server, tmp_path: Path, publish: Callable[[str, bytes], None], capsys: pytest.CaptureFixture[str]
 ) -> None:

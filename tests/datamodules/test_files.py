@@ -1,14 +1,19 @@
 """Pictures are read exactly or refused by name."""
 
+import io
+import threading
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image as PILImage
+from PIL import ImageOps
 
 from datamodules.annotations import LabelMap
-from datamodules.files import image_size, list_images, read_image, read_label_map
+from datamodules.files import image_size, in_threads, list_images, read_image, read_label_map
 
 SaveMask = Callable[[Path, LabelMap], None]
 MASK = np.array([[0, 1, 2, 255], [2, 2, 0, 1]], dtype=np.uint8)
@@ -126,3 +131,78 @@ def test_photographs_of_more_than_8_bits_are_refused(tmp_path: Path, dtype: type
     PILImage.fromarray(np.full((4, 4), 1000).astype(dtype)).save(path)
     with pytest.raises(ValueError, match=r"deep\.tif has more than 8 bits"):
         read_image(path)
+
+
+def encode(rng: np.random.Generator) -> bytes:
+    """A JPEG of any size, content, quality, layout and mode."""
+    height, width = rng.integers(1, 90, size=2).tolist()
+    coarse = rng.integers(0, 256, size=(height // 8 + 1, width // 8 + 1, 3), dtype=np.uint8)
+    smooth = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+    picture = PILImage.fromarray((smooth + rng.normal(0, 8, smooth.shape)).clip(0, 255).astype(np.uint8))
+    file = io.BytesIO()
+    picture.convert(str(rng.choice(["RGB", "RGB", "RGB", "L", "CMYK"]))).save(
+        file,
+        "JPEG",
+        quality=int(rng.integers(5, 101)),
+        subsampling=int(rng.integers(3)),
+        progressive=bool(rng.integers(2)),
+        optimize=bool(rng.integers(2)),
+        restart_marker_blocks=4 * int(rng.integers(2)),
+        comment=b"by hand" if rng.integers(2) else None,
+    )
+    return file.getvalue()
+
+
+def test_jpegs_are_read_as_pillow_reads_them(tmp_path: Path) -> None:
+    """To the pixel, although most are decoded by OpenCV; whole ones, and ones cut off or damaged in the middle."""
+    rng = np.random.default_rng(0)
+    path, refused = tmp_path / "image.jpg", 0
+    for index in range(400):
+        content = bytearray(encode(rng))
+        if index % 4 == 1:
+            content = content[: rng.integers(len(content))]
+        elif index % 4 == 2:
+            first, last = sorted(rng.integers(len(content), size=2))
+            del content[first:last]
+        elif index % 4 == 3:
+            content += bytes(int(rng.integers(3)))
+        path.write_bytes(content)
+        try:
+            with PILImage.open(path) as picture:
+                expected = np.array(ImageOps.exif_transpose(picture).convert("RGB"))
+        except (OSError, SyntaxError):
+            refused += 1
+            with pytest.raises(ValueError, match="cannot be read as an image"):
+                read_image(path)
+            continue
+        np.testing.assert_array_equal(read_image(path), expected)
+        assert image_size(path) == expected.shape[1::-1]
+    assert 100 < refused < 200
+
+
+@pytest.mark.parametrize(("form", "orientation"), product(["JPEG", "PNG", "TIFF", "WEBP"], range(10)))
+def test_every_orientation_is_upright_in_every_format(tmp_path: Path, form: str, orientation: int) -> None:
+    exif = PILImage.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / "photo.any"
+    PILImage.fromarray(noise(20, 33)).save(path, form, exif=exif)
+    with PILImage.open(path) as picture:
+        expected = np.array(ImageOps.exif_transpose(picture))
+    assert expected.shape[:2] == ((33, 20) if 5 <= orientation <= 8 else (20, 33))
+    np.testing.assert_array_equal(read_image(path), expected)
+    assert image_size(path) == expected.shape[1::-1]
+
+
+def test_threads_are_gone_when_their_results_are() -> None:
+    tasks = Path("/proc/self/task")
+    if not tasks.exists():
+        pytest.skip("needs /proc")
+    for _ in range(20):
+        threads = set(in_threads(lambda _: threading.get_native_id(), 50, "Counting"))
+        assert not any((tasks / str(thread)).exists() for thread in threads)
+
+
+def test_results_of_threads_are_in_order_and_errors_come_through() -> None:
+    assert list(in_threads(lambda index: index**2, 9, "Squaring")) == [index**2 for index in range(9)]
+    with pytest.raises(ZeroDivisionError):
+        list(in_threads(lambda index: 1 // (index - 5), 9, "Dividing"))

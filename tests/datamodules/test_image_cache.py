@@ -242,6 +242,17 @@ def test_loader_processes_read_the_same_samples(folder: Folder, tmp_path: Path, 
     assert same(crops(split, None), crops(cached, context))
 
 
+def test_loader_processes_may_start_right_after_a_build(folder: Folder, tmp_path: Path) -> None:
+    """Threads that are still ending hold a lock of OpenCV, with which a forked process hangs in one of ten cases."""
+    split = folder(supervision="full").train_split()
+    for repeat in range(30):
+        build_cache(split, tmp_path / str(repeat))
+        view = AugmentedCrops(CachedImages(split, tmp_path / str(repeat)), RandomScaleCropFlip(16), seed=0)
+        sampler = StreamBatchSampler(len(split), 2, 1)
+        loader = DataLoader(view, batch_sampler=sampler, num_workers=1, multiprocessing_context="fork", timeout=20)
+        assert len(list(loader)) == 1
+
+
 def train(data: FolderDataModule) -> list[Sample]:
     """Prepare the data and read the batches of a run."""
     data.trainer = Trainer(accelerator="cpu", max_steps=4, logger=False, enable_checkpointing=False)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from datamodules.annotations import Annotation, rasterize
+from datamodules.annotations import Annotation, drop_outside, rasterize
 from datamodules.sample import IGNORE_INDEX, Sample
 from datamodules.transforms import Image, Labels, RandomScaleCropFlip
 
@@ -172,3 +172,54 @@ def test_stroke_keeps_its_width_at_any_zoom(zoom: float) -> None:
     stroke = [Annotation(1, np.array([[-99.0, 18.2], [99.0, 18.2]]))]
     sample = apply(RandomScaleCropFlip(80, (zoom, zoom), 1.0, 3), coordinates(0), stroke, 0)
     assert set((sample["target"] == 1).sum(0)[sample["valid"].any(0)].tolist()) == {3}
+
+
+def plainly(transform: RandomScaleCropFlip, image: Image, labels: Labels, seed: int) -> list[NDArray[np.generic]]:
+    """The sample by matrices, and by OpenCV and ``rasterize`` alone: three channels at once, whole areas."""
+    rng, size = np.random.default_rng(seed), (transform.crop, transform.crop)
+    zoom = rng.uniform(*transform.scale)
+    room = zoom * np.array(image.shape[1::-1]) - transform.crop
+    left, top = np.where(room > 0, rng.uniform(size=2) * room, room / 2)
+    matrix = np.array([[zoom, 0, -left], [0, zoom, -top], [0, 0, 1]])
+    if rng.uniform() < transform.flip:
+        matrix = np.array([[-1.0, 0, transform.crop], [0, 1, 0], [0, 0, 1]]) @ matrix
+    back, forth = (np.array([[1, 0, offset], [0, 1, offset], [0, 0, 1]]) for offset in (-0.5, 0.5))
+    centers = (back @ matrix @ forth)[:2]
+    ones = np.ones(image.shape[:2], dtype=np.uint8)
+    valid = cv2.warpAffine(ones, centers, size, flags=cv2.INTER_NEAREST).astype(bool)
+    warped = cv2.warpAffine(image, centers, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    warped[~valid] = 0
+    if not isinstance(labels, list):
+        flags = {"flags": cv2.INTER_NEAREST, "borderValue": IGNORE_INDEX}
+        return [warped.transpose(2, 0, 1), cv2.warpAffine(labels, centers, size, **flags), valid]
+    moved = []
+    for annotation in drop_outside(labels, image.shape):
+        points = np.floor(annotation.points) + 0.5 if annotation.is_click else annotation.points
+        moved.append(Annotation(annotation.label, points @ matrix[:2, :2].T + matrix[:2, 2]))
+    clicks = rasterize([annotation for annotation in moved if annotation.is_click], size)
+    return [warped.transpose(2, 0, 1), np.where(valid, rasterize(moved, size, transform.width), clicks), valid]
+
+
+def test_shortcuts_change_no_bit() -> None:
+    """Four channels instead of three, only what is read, lines instead of areas, clicks without ``rasterize``."""
+    rng = np.random.default_rng(0)
+    zooms = [0.25, 0.3, 1 / 3, 0.5, 0.6, 0.75, 1.0, 1.25, 2.0, 3.0]  # where many pixels lie half way between two
+    padded = 0
+    for seed in range(3000):
+        height, width = rng.integers(1, 120, size=2).tolist()
+        image = rng.integers(0, 256, size=(height, width, 3), dtype=np.uint8)
+        image.flags.writeable = False
+        low, high = sorted(rng.uniform(0.1, 4, size=2)) if seed % 2 else 2 * [rng.choice(zooms)]
+        crop, width_of_strokes = int(rng.choice([1, 2, 7, 16, 31, 32, 64])), int(rng.choice([1, 3]))
+        transform = RandomScaleCropFlip(crop, (low, high), rng.choice([0.0, 0.5, 1.0]), width_of_strokes)
+        labels: Labels = rng.integers(0, 5, size=(height, width), dtype=np.uint8)
+        if seed % 3:
+            lengths = rng.choice([1, 1, 1, 4], size=rng.integers(20)) if seed % 3 == 1 else [1] * rng.integers(20)
+            ends = [width + 3, height + 3]
+            labels = [Annotation(k % 7, rng.uniform(-3, ends, (n, 2)).round(k % 3)) for k, n in enumerate(lengths)]
+        sample = apply(transform, image, labels, seed)
+        expected = plainly(transform, image, labels, seed)
+        for key, array in zip(("image", "target", "valid"), expected, strict=True):
+            np.testing.assert_array_equal(sample[key].numpy(), array)
+        padded += not sample["valid"].all()
+    assert 500 < padded < 2500
