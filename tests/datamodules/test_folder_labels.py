@@ -2,11 +2,13 @@
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image as PILImage
 from pytorch_lightning import Trainer
 
@@ -14,6 +16,7 @@ from datamodules.annotations import Annotation, LabelMap, rasterize
 from datamodules.clicks import ClickSimulator
 from datamodules.dataset import WholeImages
 from datamodules.folder import FolderDataModule
+from datamodules.sample import Sample
 from datamodules.transforms import Labels
 
 SaveMask = Callable[[Path, LabelMap], None]
@@ -131,3 +134,34 @@ def test_large_images_are_reduced_with_their_labels(folder: Folder, tree: Path) 
     drawn = rasterize(split.labels(1), (15, 11))
     assert drawn[14, 10] == 1
     assert (drawn != 255).sum() == 1
+
+
+def batches(data: FolderDataModule) -> list[Sample]:
+    data.trainer = Trainer(accelerator="cpu", max_steps=3, logger=False, enable_checkpointing=False)
+    data.prepare_data()
+    return list(data.train_dataloader())
+
+
+@pytest.mark.parametrize("supervision", ["clicks", "scribbles", "full"])
+def test_training_with_simulated_labels_decodes_no_dense_mask(folder: Folder, tree: Path, supervision: str) -> None:
+    """Masks that are overwritten without a trace in size and time are missed by full supervision alone."""
+    before = batches(folder(supervision=supervision))
+    for path in (tree / "masks/train").iterdir():
+        stat = path.stat()
+        path.write_bytes(b"\0" * stat.st_size)
+        os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    if supervision == "full":
+        with pytest.raises(ValueError, match="cannot be read as a mask"):
+            batches(folder(supervision=supervision))
+        return
+    after = batches(folder(supervision=supervision))
+    assert any((batch["target"] != 255).any() for batch in after)
+    for a, b in zip(before, after, strict=True):
+        assert all(torch.equal(a[key], b[key]) for key in ("image", "target", "valid"))
+
+
+def test_training_with_drawn_clicks_needs_no_dense_mask(folder: Folder, tree: Path) -> None:
+    (tree / "clicks.json").write_text(json.dumps(CLICKS))
+    shutil.rmtree(tree / "masks/train")
+    clicked = [batch["target"][batch["target"] != 255] for batch in batches(folder(crop=64, scale=(1.0, 1.0)))]
+    assert torch.cat(clicked).tolist() == [1, 1]  # the click of train.0 in each of the two epochs

@@ -70,7 +70,7 @@ def test_turns_read_every_image_on_one_thread_and_threads_are_given_back(smooth:
     result = measure(smooth[:2], tmp_path / "cache", repeats=1)
     assert (cv2.getNumThreads(), torch.get_num_threads()) == before
     assert list(result["ms"]) == list(WAYS)
-    assert result["ms"]["ours"] > result["ms"]["floor"] > 0
+    assert min(result["ms"].values()) > 0
     assert result["images"] == 2
     assert result["megapixels"] == pytest.approx((500 * 375 + 300 * 420) / 2e6)
     assert ", 1 threads," in title(result)
