@@ -99,10 +99,11 @@ class CityscapesDataModule(SegmentationDataModule):
         std: Sequence[float] = IMAGENET_STD,
         seed: int = 0,
         image_cache: str | None = None,
+        window_scale: bool = False,
     ) -> None:
         if supervision not in SUPERVISIONS:
             raise ValueError(f"supervision is {supervision!r}; Cityscapes has {', '.join(SUPERVISIONS)}.")
-        super().__init__(crop, scale, flip, width, batch_size, num_workers, mean, std, seed, image_cache)
+        super().__init__(crop, scale, flip, width, batch_size, num_workers, mean, std, seed, image_cache, window_scale)
         self.class_names = list(CLASSES)
         self.files = CityscapesFiles(Path(root))
         self.supervision = supervision

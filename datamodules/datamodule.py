@@ -40,6 +40,7 @@ class SegmentationDataModule(LightningDataModule, ABC):
         image_cache: Folder to keep the decoded training images in, 3 bytes per pixel, which spares decoding them in
             every epoch: built before the first step and again when a file has changed, read by the loader processes of
             all devices and runs. ``None`` decodes every time. It changes nothing but speed.
+        window_scale: Draw the size of the window instead of the zoom, see :class:`RandomScaleCropFlip`.
 
     Raises:
         ValueError: A batch size that the devices cannot share equally, or that leaves a device one sample.
@@ -59,9 +60,10 @@ class SegmentationDataModule(LightningDataModule, ABC):
         std: Sequence[float],
         seed: int,
         image_cache: str | None = None,
+        window_scale: bool = False,
     ) -> None:
         super().__init__()
-        self.transform = RandomScaleCropFlip(crop, scale, flip, width)
+        self.transform = RandomScaleCropFlip(crop, scale, flip, width, window_scale)
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.mean = list(mean)

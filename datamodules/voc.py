@@ -132,12 +132,13 @@ class VOCDataModule(SegmentationDataModule):
         std: Sequence[float] = IMAGENET_STD,
         seed: int = 0,
         image_cache: str | None = None,
+        window_scale: bool = False,
     ) -> None:
         if supervision not in SUPERVISIONS:
             raise ValueError(f"supervision is {supervision!r}; VOC has {', '.join(SUPERVISIONS)}.")
         if width is None:
             width = 3 if supervision == "scribbles" else 1
-        super().__init__(crop, scale, flip, width, batch_size, num_workers, mean, std, seed, image_cache)
+        super().__init__(crop, scale, flip, width, batch_size, num_workers, mean, std, seed, image_cache, window_scale)
         self.class_names = list(CLASSES)
         self.files = VOCFiles(Path(root))
         self.supervision = supervision

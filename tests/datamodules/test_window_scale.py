@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from datamodules.cityscapes import CityscapesDataModule
 from datamodules.click_files import merge, read_clicks
 from datamodules.transforms import RandomScaleCropFlip
-from datamodules.voc import CLICK_FILES
+from datamodules.voc import CLICK_FILES, VOCDataModule
 
 FOLDER = Path(os.environ.get("GATEDCRF_VOC_CLICKS", Path(__file__).parents[3] / "shared" / "data" / "voc_clicks"))
 CROP, DRAWS = 256, 20_000
@@ -23,6 +24,14 @@ def test_window_scale_draws_the_window_uniformly_and_zoom_the_image() -> None:
         assert uniform.min() >= 0.5
         assert uniform.max() <= 2
         np.testing.assert_allclose(np.quantile(uniform, [0.1, 0.5, 0.9]), [0.65, 1.25, 1.85], atol=0.03)
+
+
+@pytest.mark.parametrize("datamodule", [VOCDataModule, CityscapesDataModule])
+def test_datasets_of_the_paper_pass_it_on(
+    tmp_path: Path, datamodule: type[VOCDataModule | CityscapesDataModule]
+) -> None:
+    assert datamodule(str(tmp_path), window_scale=True).transform.window_scale
+    assert not datamodule(str(tmp_path)).transform.window_scale
 
 
 @pytest.mark.skipif(not FOLDER.is_dir(), reason=f"{FOLDER} does not hold the published files of clicks")
