@@ -11,7 +11,7 @@ import torch
 from rich.console import Console
 
 from experiments import benchmark_data, benchmark_loss, benchmark_report
-from experiments.table import to_markdown
+from experiments.report import to_markdown
 
 
 def run(args: Sequence[str]) -> None:

@@ -30,7 +30,7 @@ from datamodules.sample import IGNORE_INDEX
 from datamodules.sampler import Draw
 from datamodules.transforms import Matrix, RandomScaleCropFlip
 from experiments.measure import hardware, median_ms
-from experiments.table import to_markdown
+from experiments.report import to_markdown
 
 CROP, CLICKS, CLASSES, SEED = 256, 5, 21, 0
 IMAGES, BATCH = 64, 16  # the former at most

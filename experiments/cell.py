@@ -1,46 +1,112 @@
-"""One cell of a table: one process, one run directory, and what is known about it on disk."""
+"""One cell of a table: one process or job, one run directory, and what is known about it on disk."""
 
 import json
-import subprocess
 import sys
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from experiments import RESULT
-from experiments.inheritance import expand, find_config
+from experiments.inheritance import expand, find_config, merge
+from experiments.protocol import protocol_changes
+from experiments.table import Training
 
 RECORD = "cell.json"
 LOG = "log.txt"
+HOW = ("--data.root", "--data.num_workers", "--data.image_cache", "--trainer.accelerator", "--trainer.logger")
+"""Options that say where and how a cell is run, not what it trains: they may change before it is continued."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Cell:
-    """One training of a table.
+    """One training on one dataset with one seed.
 
     Args:
-        row: Name of the table's row.
-        column: Name of the table's column.
+        training: What is trained.
+        dataset: Stem of a file in ``datasets``.
+        protocol: "paper" or "authors".
         seed: Of the run.
         run: Its directory.
-        configs: Names of configuration files, later ones win.
-        overrides: Further arguments of ``gatedcrf fit``.
+        label: ROW/COLUMN of the table.
+        table: Name of the table.
+        devices: Number of devices that share each batch.
+        options: Further arguments of ``gatedcrf fit``.
     """
 
-    row: str
-    column: str
+    training: Training
+    dataset: str
+    protocol: str
     seed: int
     run: Path
-    configs: tuple[str, ...]
-    overrides: tuple[str, ...]
+    label: str
+    table: str
+    devices: int = 1
+    options: tuple[str, ...] = field(default=())
 
     @property
     def name(self) -> str:
         """For people."""
-        return f"{self.row}/{self.column}/seed{self.seed}"
+        return f"{self.label}/seed{self.seed}"
 
-    def result(self) -> float | None:
-        """Return the mIoU, percent, of a run that has made all its steps."""
-        return read_result(self.run) if (self.run / RESULT).is_file() else None
+    def files(self) -> list[str]:
+        """Return the names of the configuration files that this cell is based on; later ones win."""
+        return ["base.yaml", f"datasets/{self.dataset}.yaml", self.training.supervision, self.training.loss]
+
+    def changes(self) -> dict[str, Any]:
+        """Return what this cell changes in them: by its protocol, and by its place in the table."""
+        return merge(protocol_changes(self.protocol, self.dataset, self.training.name), self.training.changes)
+
+    def resolved(self) -> dict[str, Any]:
+        """Return everything that this cell sets, all files merged."""
+        merged: dict[str, Any] = {}
+        for name in self.files():
+            for file in expand(find_config(name)):
+                merged = merge(merged, yaml.safe_load(file.read_text()) or {})
+        merged.pop("base", None)
+        return merge(merged, self.changes())
+
+    def prepare(self) -> None:
+        """Note how this cell is configured, or compare with the note of an earlier start.
+
+        Raises:
+            ValueError: The run directory holds a run that was configured otherwise.
+        """
+        what = [option for option in self.options if not option.startswith(HOW)]
+        record = {"dataset": self.dataset, "protocol": self.protocol, "options": what, "config": self.resolved()}
+        path = self.run / RECORD
+        if path.is_file():
+            changed = list(_differences(json.loads(path.read_text()), json.loads(json.dumps(record))))
+            if changed:
+                raise ValueError(
+                    f"{self.run} was started with another configuration:\n"
+                    + "".join(f"  {line}\n" for line in changed)
+                    + "Remove that directory, or keep it and choose another with --runs."
+                )
+            return
+        self.run.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_suffix(".part")
+        temporary.write_text(json.dumps(record, indent=2))
+        temporary.replace(path)
+
+    def command(self) -> list[str]:
+        """Return the command that starts or continues the run."""
+        parallel = ["--trainer.strategy=ddp"] if self.devices > 1 else []
+        return [
+            *(sys.executable, "-m", "experiments.cli", "fit"),
+            *(f"--config={name}" for name in self.files()),
+            *_options(self.changes()),
+            *(f"--seed_everything={self.seed}", f"--trainer.default_root_dir={self.run}", "--ckpt_path=last"),
+            *(f"--trainer.devices={self.devices}", *parallel, *self.options),
+        ]
+
+    def result(self) -> dict[str, Any] | None:
+        """Return what a run that has made all its steps has measured."""
+        path = self.run / RESULT
+        content: dict[str, Any] | None = json.loads(path.read_text()) if path.is_file() else None
+        return content
 
     def step(self) -> int:
         """Return the last step that the run has logged."""
@@ -51,48 +117,29 @@ class Cell:
         value = dict(zip(lines[0].split(","), lines[-1].split(","), strict=False)).get("step", "")
         return int(value) if value.isdigit() else 0
 
+    def steps(self) -> int:
+        """Return how many steps the run makes."""
+        given = [option.partition("=")[2] for option in self.options if option.startswith("--trainer.max_steps=")]
+        return int(given[-1] if given else self.resolved()["trainer"]["max_steps"])
+
     def log_tail(self, lines: int = 15) -> str:
         """Return the end of what the run printed."""
         path = self.run / LOG
         return "\n".join(path.read_text(errors="replace").splitlines()[-lines:]) if path.is_file() else ""
 
-    def check_record(self) -> None:
-        """Note how this cell is configured, or compare with the note of an earlier start.
 
-        Raises:
-            ValueError: The run directory holds a run that was configured otherwise.
-        """
-        files = [file for name in self.configs for file in expand(find_config(name))]
-        texts = {file.name: file.read_text() for file in files}
-        record = {"files": texts, "overrides": list(self.overrides)}
-        path = self.run / RECORD
-        if not path.is_file():
-            self.run.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(record, indent=2))
-            return
-        known = json.loads(path.read_text())
-        if known != record:
-            changed = [name for name, text in texts.items() if known["files"].get(name) != text]
-            raise ValueError(
-                f"{self.run} was started with another configuration ({', '.join(changed) or 'options'} differ). Remove "
-                "that directory, or keep it and choose another with --runs."
-            )
-
-    def start(self) -> subprocess.Popen[bytes]:
-        """Start or continue the run in a process of its own, which writes to its log."""
-        args = [part for name in self.configs for part in ("--config", name)]
-        args += [f"--seed_everything={self.seed}", f"--trainer.default_root_dir={self.run}", *self.overrides]
-        if any((self.run / "checkpoints").glob("last*.ckpt")):
-            args.append("--ckpt_path=last")
-        elif (self.run / "checkpoints").is_dir():
-            for stale in (self.run / "checkpoints").iterdir():  # stopped before the first regular checkpoint
-                stale.unlink()
-            (self.run / "checkpoints").rmdir()
-        with (self.run / LOG).open("ab") as log:
-            command = [sys.executable, "-m", "experiments.cli", "fit", *args]
-            return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+def _options(changes: Mapping[str, Any], key: str = "") -> Iterator[str]:
+    """Write nested settings as options of the command line."""
+    for name, value in changes.items():
+        if isinstance(value, Mapping):
+            yield from _options(value, f"{key}{name}.")
+        else:
+            yield f"--{key}{name}={value if isinstance(value, str) else json.dumps(value)}"
 
 
-def read_result(run: Path) -> float:
-    """Return the mIoU, percent, of a finished run."""
-    return float(json.loads((run / RESULT).read_text())["miou"])
+def _differences(known: Any, now: Any, key: str = "") -> Iterator[str]:
+    if isinstance(known, Mapping) and isinstance(now, Mapping):
+        for name in [*known, *(name for name in now if name not in known)]:
+            yield from _differences(known.get(name), now.get(name), f"{key}.{name}" if key else name)
+    elif known != now:
+        yield f"{key}: {known} before, {now} now"

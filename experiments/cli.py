@@ -18,6 +18,7 @@ COMMANDS = {
     ),
     "predict": ("experiments.training", "write the predictions of a checkpoint as indexed PNGs"),
     "reproduce": ("experiments.reproduce", "run the cells of a table and print it"),
+    "table": ("experiments.table_command", "print and write the tables from finished runs"),
     "data": ("experiments.data", "fetch, convert, check and look at datasets"),
     "benchmark": ("experiments.benchmark", "measure what the loss and the data cost"),
 }

@@ -1,7 +1,8 @@
 """``base:`` inheritance of experiment files: each file names the files it changes, and they are read first."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -59,3 +60,12 @@ def expand_arguments(args: Sequence[str]) -> list[str]:
         value = value or next(rest, "")
         expanded += [part for file in expand(find_config(value)) for part in ("--config", str(file))]
     return expanded
+
+
+def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``base`` with ``changes`` merged into it, mapping by mapping; anything else is replaced."""
+    merged = dict(base)
+    for key, value in changes.items():
+        known = merged.get(key)
+        merged[key] = merge(known, value) if isinstance(known, Mapping) and isinstance(value, Mapping) else value
+    return merged

@@ -1,21 +1,25 @@
-"""``gatedcrf reproduce TABLE``: one process per cell, continued where it stopped, then the table."""
+"""``gatedcrf reproduce TABLE``: one process or job per cell, continued where it stopped, then the table."""
 
 import argparse
+import shlex
 import signal
-import subprocess
 import time
 from collections.abc import Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from experiments import RESULT
-from experiments import table as tables
-from experiments.cell import LOG, Cell, read_result
+from experiments.cell import Cell
 from experiments.figures import save_gallery, save_kernels
-from experiments.run import load_config, load_datamodule
+from experiments.finished_runs import Results
+from experiments.gpu_hours import SUSTAINED_TFLOPS, gpu_hours
+from experiments.launchers import Job, Launcher, LocalLauncher
+from experiments.live_status import LiveStatus
+from experiments.protocol import PROTOCOLS
+from experiments.run import load_datamodule
+from experiments.table import Table
+from experiments.table_command import open_console, write_table
 
 POLL_S = 1.0
 
@@ -31,21 +35,22 @@ def run(args: Sequence[str]) -> None:
         SystemExit: With status 1 if a cell failed, 130 if interrupted.
     """
     options = _parse(args)
-    console = Console()
-    table = tables.Table.load(options.table)
-    folder = Path(options.runs) / table.name / options.dataset
+    console = open_console()
+    table = Table.load(options.table)
+    folder = Path(options.runs) / (options.dataset + ("" if options.protocol == "paper" else f".{options.protocol}"))
     cells = _select(table, folder, options)
+    if options.dry_run:
+        _print_plan(cells, console)
+        return
     for cell in cells:
-        cell.check_record()
-    failed = []
-    for number, cell in enumerate(cells, start=1):
-        label = f"[{number}/{len(cells)}] {cell.name}"
-        if (result := cell.result()) is not None:
-            console.print(f"{label}: {result:.2f} mIoU, finished before", highlight=False)
-            continue
-        if _train(cell, label, console) is None:
-            failed.append(cell)
-    _report(table, folder, options.dataset, console)
+        cell.prepare()
+    handler = signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended from outside as by hand
+    try:
+        failed = _run_all(cells, _launcher(options), console)
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+    if any(cell.result() for cell in cells):
+        _report(table, Results.read(folder), console)
     if failed:
         console.print(f"Failed: {', '.join(cell.name for cell in failed)}. The same command tries them again.")
         raise SystemExit(1)
@@ -56,87 +61,126 @@ def _parse(args: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser("gatedcrf reproduce", description=__doc__, epilog=epilog, allow_abbrev=False)
     parser.add_argument("table", help="name of a table, for example table1")
     parser.add_argument("--dataset", default="shapes", help="a file of experiments/datasets (default: shapes)")
+    parser.add_argument("--protocol", choices=PROTOCOLS, default="paper", help="see protocols.yaml (default: paper)")
+    parser.add_argument("--rows", nargs="+", default=["*"], help="names of rows, or patterns")
+    parser.add_argument("--columns", nargs="+", default=["*"], help="names of columns, or patterns")
     parser.add_argument(
         "--cells", nargs="+", default=["*"], help="patterns of row/column, for example 'clicks/*' full/pCE"
     )
     parser.add_argument("--seeds", type=int, default=1, help="runs per cell, seeded 0, 1, ... (default: 1)")
+    parser.add_argument("--max_steps", type=int, help="shorten or lengthen every run")
+    parser.add_argument("--devices", type=int, default=1, help="devices per cell, which share its batches (default: 1)")
+    parser.add_argument("--launcher", choices=["local", "slurm"], default="local", help="default: local")
     parser.add_argument("--runs", default="runs", help="where the runs are kept (default: runs)")
+    parser.add_argument("--dry_run", action="store_true", help="print the commands and their estimated cost")
     split = list(args).index("--") if "--" in args else len(args)
     options = parser.parse_args(args[:split])
-    options.overrides = list(args[split + 1 :])
+    for name in ("seeds", "max_steps", "devices"):
+        if (value := getattr(options, name)) is not None and value < 1:
+            parser.error(f"--{name} is {value}; give at least 1")
+    options.overrides = _join(args[split + 1 :])
+    if options.max_steps is not None:
+        options.overrides.append(f"--trainer.max_steps={options.max_steps}")
     return options
 
 
-def _select(table: tables.Table, folder: Path, options: argparse.Namespace) -> list[Cell]:
-    names = [f"{row}/{column}" for row, column in table.cells()]
-    for pattern in options.cells:
-        if not any(fnmatch(name, pattern) for name in names):
-            raise ValueError(f"{table.name} has no cell {pattern!r}; its cells are {', '.join(names)}.")
-    return [
-        Cell(
-            row=row,
-            column=column,
-            seed=seed,
-            run=folder / f"{row}.{column}" / f"seed{seed}",
-            configs=("base.yaml", f"datasets/{options.dataset}.yaml", table.rows[row], table.columns[column]),
-            overrides=tuple(options.overrides),
-        )
-        for seed in range(options.seeds)
-        for row, column in table.cells()
-        if any(fnmatch(f"{row}/{column}", pattern) for pattern in options.cells)
-    ]
+def _join(args: Sequence[str]) -> list[str]:
+    """Write every option as one argument, "--key=value"."""
+    joined: list[str] = []
+    for arg in args:
+        if arg.startswith("-") or not joined or "=" in joined[-1]:
+            joined.append(arg)
+        else:
+            joined[-1] += f"={arg}"
+    return joined
 
 
-def _train(cell: Cell, label: str, console: Console) -> float | None:
-    """Run one cell to its end and return its mIoU, or show the end of its log and return ``None``."""
-    started = time.monotonic()
-    handler = signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended from outside as by hand
-    process = cell.start()
-    try:
-        _watch(process, cell, label, console)
-    except KeyboardInterrupt:
-        console.print(f"{label}: interrupted at step {cell.step()}. The same command continues.")
-        raise SystemExit(130) from None
-    finally:
-        process.terminate()  # nothing, if it has ended; otherwise it saves a checkpoint first
-        process.wait()
-        signal.signal(signal.SIGTERM, handler)
-    result, minutes = cell.result(), (time.monotonic() - started) / 60
-    if result is None:
-        console.print(f"{label}: failed with status {process.returncode}; the end of {cell.run / LOG}:")
-        console.print(cell.log_tail(), markup=False, highlight=False)
-    else:
-        console.print(f"{label}: {result:.2f} mIoU in {minutes:.1f} min", highlight=False)
-    return result
+def _select(table: Table, folder: Path, options: argparse.Namespace) -> list[Cell]:
+    known = table.cells(options.dataset)
+    patterns = [f"{row}/{column}" for row in options.rows for column in options.columns]
+    for chosen in (patterns, options.cells):
+        for pattern in chosen:
+            if not any(fnmatch(f"{row}/{column}", pattern) for row, column in known) and pattern != "*":
+                names = ", ".join(f"{row}/{column}" for row, column in known)
+                raise ValueError(f"{table.name} has no cell {pattern!r} for {options.dataset}; its cells are {names}.")
+    chosen_cells: dict[Path, Cell] = {}
+    for seed in range(options.seeds):
+        for row, column in known:
+            label = f"{row}/{column}"
+            if any(fnmatch(label, p) for p in patterns) and any(fnmatch(label, p) for p in options.cells):
+                training = table.trainings[row, column]
+                cell = Cell(
+                    training=training,
+                    dataset=options.dataset,
+                    protocol=options.protocol,
+                    seed=seed,
+                    run=folder / training.name / f"seed{seed}",
+                    label=label,
+                    table=table.name,
+                    devices=options.devices,
+                    options=tuple(options.overrides),
+                )
+                chosen_cells.setdefault(cell.run, cell)  # two cells of Table 5 are one training
+    return list(chosen_cells.values())
 
 
-def _watch(process: subprocess.Popen[bytes], cell: Cell, label: str, console: Console) -> None:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task(label, total=None)
-        while process.poll() is None:
-            time.sleep(POLL_S)
-            if (cell.run / "config.yaml").is_file():
-                total = load_config(cell.run)["trainer"]["max_steps"]
-                progress.update(task, completed=cell.step(), total=total)
+def _print_plan(cells: Sequence[Cell], console: Console) -> None:
+    total = 0.0
+    for cell in cells:
+        hours = gpu_hours(cell)
+        state = "finished" if cell.result() else f"{hours:.1f} GPU hours"
+        total += 0 if cell.result() else hours
+        console.print(f"{cell.name}: {state}, {cell.run}", soft_wrap=True, markup=False)
+        console.print(f"  {shlex.join(cell.command())}", soft_wrap=True, markup=False)
+    console.print(f"{len(cells)} runs, {total:.1f} GPU hours at {SUSTAINED_TFLOPS:.0f} sustained TFLOP/s (an estimate)")
 
 
-def _report(table: tables.Table, folder: Path, dataset: str, console: Console) -> None:
+def _launcher(options: argparse.Namespace) -> Launcher:
+    return LocalLauncher()
+
+
+def _run_all(cells: Sequence[Cell], launcher: Launcher, console: Console) -> list[Cell]:
+    """Run the cells to their ends and return those that failed."""
+    failed: list[Cell] = []
+    waiting: list[Cell] = []
+    for cell in cells:
+        if result := cell.result():
+            console.print(f"{cell.name}: {result['miou']:.2f} mIoU, finished before")
+        else:
+            waiting.append(cell)
+    jobs: dict[Cell, Job] = {}
+    with LiveStatus(len(cells), len(cells) - len(waiting), console) as status:
+        try:
+            while waiting or jobs:
+                while waiting and len(jobs) < launcher.limit:
+                    cell = waiting.pop(0)
+                    jobs[cell] = launcher.start(cell)
+                    status.start(cell)
+                time.sleep(POLL_S)
+                for cell, job in list(jobs.items()):
+                    if (code := job.poll()) is None:
+                        status.update(cell)
+                    else:
+                        del jobs[cell]
+                        failed += [] if status.end(cell, code) else [cell]
+        except KeyboardInterrupt:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C shall not cut off what the first one asks
+            for cell, job in jobs.items():
+                console.print(f"{cell.name}: {job.stop()}, from step {cell.step()}.")
+            raise SystemExit(130) from None
+    return failed
+
+
+def _report(table: Table, results: Results, console: Console) -> None:
     """Print and write everything that has been measured for this table, by this call or before."""
-    runs = {
-        (row, column): {int(path.parent.name.removeprefix("seed")): path.parent for path in sorted(found)}
-        for row, column in table.cells()
-        if (found := list(folder.glob(f"{row}.{column}/seed*/{RESULT}")))
+    write_table(table, results, console)
+    names = {f"{row} {column}": table.trainings[row, column].name for row, column in table.cells(results.dataset)}
+    first = {
+        label: results.runs[name][min(results.runs[name])] for label, name in names.items() if name in results.runs
     }
-    if not runs:
+    if not first:
         return
-    values = {cell: {seed: read_result(run) for seed, run in seeds.items()} for cell, seeds in runs.items()}
-    lines = table.lines(dataset, values)
-    console.print(tables.to_rich(lines))
-    (folder / f"{table.name}.md").write_text(tables.to_markdown(lines))
-    tables.write_csv(folder / f"{table.name}.csv", dataset, values)
-    first = {f"{row} {column}": seeds[min(seeds)] for (row, column), seeds in runs.items()}
-    save_gallery(folder / "gallery.png", first)
-    save_kernels(folder / "kernels.png", load_datamodule(next(iter(first.values()))).val_split())
-    for name in (f"{table.name}.md", f"{table.name}.csv", "gallery.png", "kernels.png"):
-        console.print(f"wrote {folder / name}", highlight=False, soft_wrap=True)
+    save_gallery(results.folder / f"{table.name}_gallery.png", first)
+    save_kernels(results.folder / "kernels.png", load_datamodule(next(iter(first.values()))).val_split())
+    for name in (f"{table.name}_gallery.png", "kernels.png"):
+        console.print(f"wrote {results.folder / name}", soft_wrap=True)

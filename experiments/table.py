@@ -1,35 +1,63 @@
-"""A table of the paper: its cells, and how measured values are shown beside the published ones."""
+"""A table of the paper: a page of YAML with its rows, its columns and the published values."""
 
-import csv
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from statistics import mean, stdev
+from typing import Any
 
 import yaml
-from rich.table import Table as RichTable
 
-from experiments.inheritance import find_config
+from experiments.inheritance import find_config, merge
 
-Values = Mapping[tuple[str, str], Mapping[int, float]]
-"""Per (row, column) and seed, mIoU in percent."""
+Published = dict[str, dict[str, list[float | None]]]
+"""Per dataset and row, mIoU per column, percent; ``None`` is a cell that does not exist."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a cell trains. Cells of several tables with one name are one training.
+
+    Args:
+        supervision: File of ``supervision``.
+        loss: File of ``losses``.
+        changes: What the cell changes beside these files, as in a configuration.
+        labels: Names of the rows and columns that change it.
+    """
+
+    supervision: str
+    loss: str
+    changes: dict[str, Any] = field(default_factory=dict)
+    labels: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Identify it, for example "clicks.gcrf_s.lambda=0.05"."""
+        return ".".join([Path(self.supervision).stem, Path(self.loss).stem, *self.labels])
+
+    @property
+    def weak(self) -> bool:
+        """Whether it sees less than full labels."""
+        return Path(self.supervision).stem != "full"
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows times columns, each a configuration file, with the published values.
+    """Rows times columns with the published values.
 
     Args:
         name: For example "table1".
-        rows: File per row name.
-        columns: File per column name.
-        paper: Per dataset and row, a value per column, percent; ``None`` is a cell that does not exist.
+        rows: Per row a configuration file, or a mapping: files under "base", and keys that change them.
+        columns: Likewise; a file of a column replaces the one of its row from the same folder.
+        paper: The published values.
+        others: Published values of other methods, per dataset and method.
     """
 
     name: str
-    rows: dict[str, str]
-    columns: dict[str, str]
-    paper: dict[str, dict[str, list[float | None]]]
+    rows: dict[str, str | dict[str, Any]]
+    columns: dict[str, str | dict[str, Any]]
+    paper: Published
+    others: Published = field(default_factory=dict)
 
     @classmethod
     def load(cls, name: str) -> "Table":
@@ -39,81 +67,58 @@ class Table:
             ValueError: No such table, or one whose published rows do not fit its rows and columns.
         """
         content = yaml.safe_load(find_config(f"{name}.yaml").read_text())
-        if not isinstance(content, dict) or set(content) != {"rows", "columns", "paper"}:
-            raise ValueError(f"{name}.yaml is no table; it needs exactly the keys rows, columns and paper.")
+        keys = {"rows", "columns", "paper"}
+        if not isinstance(content, dict) or not keys <= set(content) <= {*keys, "others"}:
+            raise ValueError(f"{name}.yaml is no table; it needs the keys rows, columns and paper.")
         table = cls(name, **content)
-        for dataset, rows in table.paper.items():
-            for row, values in rows.items():
-                if row not in table.rows or len(values) != len(table.columns):
-                    raise ValueError(f"{name}.yaml: paper.{dataset}.{row} does not fit the rows and columns.")
+        for key, published in (("paper", table.paper), ("others", table.others)):
+            for dataset, rows in published.items():
+                for row, values in rows.items():
+                    if len(values) != len(table.columns) or (key == "paper" and row not in table.rows):
+                        raise ValueError(f"{name}.yaml: {key}.{dataset}.{row} does not fit the rows and columns.")
         return table
 
-    def cells(self) -> list[tuple[str, str]]:
-        """Return (row, column) of the cells that exist."""
-        missing = {
+    def cells(self, dataset: str) -> list[tuple[str, str]]:
+        """Return (row, column) of the cells that exist: those published for the dataset, or for any if it has none."""
+        published = [self.paper[dataset]] if dataset in self.paper else list(self.paper.values())
+        known = [row for row in self.rows if any(row in rows for rows in published)]
+        absent = {
             (row, column)
-            for rows in self.paper.values()
+            for rows in published
             for row, values in rows.items()
             for column, value in zip(self.columns, values, strict=True)
             if value is None
         }
-        return [(row, column) for row in self.rows for column in self.columns if (row, column) not in missing]
+        return [(row, column) for row in known for column in self.columns if (row, column) not in absent]
 
-    def lines(self, dataset: str, values: Values) -> list[list[str]]:
-        """Return the header and the lines of the table: per row what was measured, then what the paper reports.
+    @cached_property
+    def trainings(self) -> dict[tuple[str, str], Training]:
+        """What each cell trains.
 
-        W/F is the best value of a row over full supervision with pCE alone, as in Table 5, percent.
-
-        Args:
-            dataset: Name of what was measured on.
-            values: What was measured; other cells stay empty.
+        Raises:
+            ValueError: A cell without a supervision or without a loss.
         """
-        columns = list(self.columns)
-        lines = [["supervision", "dataset", *columns, "W/F"]]
-        ours = {cell: mean(seeds.values()) for cell, seeds in values.items() if seeds}
-        for row in self.rows:
-            shown = [_show(list(values.get((row, column), {}).values())) for column in columns]
-            lines.append([row, dataset, *shown, _ratio(row, {c: ours.get((row, c)) for c in columns}, ours)])
-            for source, rows in self.paper.items():
-                if row in rows:
-                    paper = {(r, c): v for r, vs in rows.items() for c, v in zip(columns, vs, strict=True)}
-                    published = ["" if v is None else f"{v:.2f}" for v in rows[row]]
-                    best = _ratio(row, {c: paper[row, c] for c in columns}, paper)
-                    lines.append(["", f"{source} (paper)", *published, best])
-        return lines
+        return {(row, column): self._training(row, column) for row in self.rows for column in self.columns}
+
+    def _training(self, row: str, column: str) -> Training:
+        files: dict[str, str] = {}
+        changes: dict[str, Any] = {}
+        labels = []
+        for label, setting in ((row, self.rows[row]), (column, self.columns[column])):
+            own = {} if isinstance(setting, str) else dict(setting)
+            bases = setting if isinstance(setting, str) else own.pop("base", [])
+            for file in [bases] if isinstance(bases, str) else bases:
+                files[str(Path(file).parent)] = file
+            if own:
+                changes = merge(changes, own)
+                labels.append(label)
+        if set(files) != {"supervision", "losses"}:
+            raise ValueError(f"{self.name}.yaml: {row}/{column} needs a file of supervision and one of losses.")
+        return Training(files["supervision"], files["losses"], changes, tuple(labels))
 
 
-def _show(seeds: Sequence[float]) -> str:
-    if not seeds:
-        return ""
-    return f"{mean(seeds):.2f}" + (f" ± {stdev(seeds):.2f}" if len(seeds) > 1 else "")
-
-
-def _ratio(row: str, values: Mapping[str, float | None], cells: Mapping[tuple[str, str], float | None]) -> str:
-    full, known = cells.get(("full", "pCE")), [value for value in values.values() if value is not None]
-    return f"{100 * max(known) / full:.2f}" if full and known and row != "full" else ""
-
-
-def to_markdown(lines: Sequence[Sequence[str]]) -> str:
-    """Return lines, the first of which is the header, as a Markdown table."""
-    rule = ["---"] * 2 + ["---:"] * (len(lines[0]) - 2)
-    return "".join("| " + " | ".join(line) + " |\n" for line in [lines[0], rule, *lines[1:]])
-
-
-def write_csv(path: Path, dataset: str, values: Values) -> None:
-    """Write one line per finished run: dataset, supervision, loss, seed, mIoU in percent."""
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["dataset", "row", "column", "seed", "miou"])
-        for (row, column), seeds in values.items():
-            writer.writerows([dataset, row, column, seed, value] for seed, value in seeds.items())
-
-
-def to_rich(lines: Sequence[Sequence[str]]) -> RichTable:
-    """Return the same for the terminal."""
-    table = RichTable(title="mIoU on val, percent")
-    for place, title in enumerate(lines[0]):
-        table.add_column(title, justify="left" if place < 2 else "right")
-    for line in lines[1:]:
-        table.add_row(*line, style="dim" if line[0] == "" else None)
-    return table
+def full_supervision(dataset: str) -> tuple[str, float | None]:
+    """Return the training that W/F compares with, and its published mIoU, percent, if there is one."""
+    table = Table.load("table1")
+    values: Mapping[str, list[float | None]] = table.paper.get(dataset, {})
+    return table.trainings["full", "pCE"].name, values.get("full", [None])[0]
