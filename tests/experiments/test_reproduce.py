@@ -47,7 +47,7 @@ def test_table_shows_what_the_cells_measured(folder: Path, first: str) -> None:
     lines = (folder / "table1.md").read_text().splitlines()
     clicks, full = (next(line for line in lines if line.startswith(f"| {row} | shapes")) for row in ("clicks", "full"))
     assert clicks.split("|")[5].strip() == f"{result(folder, 'clicks.gcrf_s'):.2f}"
-    assert full.split("|")[3].strip() == f"{result(folder, 'full.pCE'):.2f}"
+    assert full.split("|")[3].strip() == f"{result(folder, 'full.pce'):.2f}"
     assert "67.39" in first
 
 
