@@ -1,12 +1,17 @@
 """``gatedcrf reproduce`` with real cells, each in a process of its own."""
 
 import json
+import shlex
+import subprocess
+import sys
+import time
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from experiments import RESULT
@@ -93,6 +98,54 @@ def test_a_failed_cell_shows_its_log_and_stops_no_other(tmp_path: Path, small: l
     assert "metrics.csv" in printed
     assert result(tmp_path / "shapes", "full.pce") > 0
     assert printed.endswith("exit status 1")
+
+
+def test_an_interrupted_table_leaves_no_process_and_is_continued(tmp_path: Path, small: list[str]) -> None:
+    """Ended by SIGTERM while its cell trains: the cell saves a checkpoint, and the same command finishes it."""
+    options = [*small, "--trainer.max_steps=100", "--trainer.val_check_interval=20"]
+    command = [sys.executable, "-m", "experiments.cli", "reproduce", "table1", "--cells", "full/pCE", "--runs", "."]
+    with subprocess.Popen([*command, "--", *options], cwd=tmp_path, stdout=subprocess.PIPE, text=True) as table:
+        run = tmp_path / "shapes/full.pce/seed0"
+        while table.poll() is None and not (run / "gallery").is_dir():  # it has been evaluated once
+            time.sleep(0.1)
+        table.terminate()
+        assert table.stdout is not None
+        assert "interrupted. The same command continues, from step" in table.stdout.read()
+    assert table.returncode == 130
+    assert 20 <= torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] < 100
+    printed = reproduce(tmp_path, options, cells=("full/pCE",))
+    assert "full/pCE/seed0: " in printed
+    assert json.loads((run / RESULT).read_text())["steps"] == 100
+    assert (run / "metrics.1.csv").is_file()  # the log of the first start
+
+
+def test_dry_run_prints_commands_that_run_and_their_cost(tmp_path: Path, small: list[str]) -> None:
+    printed = StringIO()
+    with redirect_stdout(printed):
+        main(
+            [
+                "reproduce",
+                "table4",
+                "--rows",
+                "clicks",
+                "--seeds",
+                "2",
+                "--runs",
+                str(tmp_path),
+                "--dry_run",
+                "--",
+                *small,
+            ]
+        )
+    lines = printed.getvalue().splitlines()
+    assert len(lines) == 2 * 10 + 1
+    assert lines[0].startswith("clicks/lambda=0.05/seed0: 0.0 GPU hours")
+    assert "--model.weight=0.05" in lines[1]
+    assert "--seed_everything=1" in lines[11]
+    assert lines[-1].startswith("10 runs, ")
+    assert not any(tmp_path.iterdir())
+    main(shlex.split(lines[1])[3:])
+    assert (tmp_path / "shapes/clicks.gcrf_s.lambda=0.05/seed0" / RESULT).is_file()
 
 
 def test_unknown_cells_are_refused_with_the_known_ones(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
