@@ -18,7 +18,7 @@ WEIGHTS, DENOMINATOR = (
     "model.supervised_loss.init_args.class_weights",
     "model.regularizer.init_args.authors_denominator",
 )
-WINDOW, CROP = "data.init_args.window_scale", "model.inference.center_crop"
+WINDOW, CROP = "data.init_args.window_scale", "model.inference.crop"
 
 
 @pytest.mark.parametrize(
