@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ class Cell:
         table: Name of the table.
         devices: Number of devices that share each batch.
         options: Further arguments of ``gatedcrf fit``.
+        wandb: Log to W&B as well.
     """
 
     training: Training
@@ -44,7 +45,8 @@ class Cell:
     label: str
     table: str
     devices: int = 1
-    options: tuple[str, ...] = field(default=())
+    options: tuple[str, ...] = ()
+    wandb: bool = False
 
     @property
     def name(self) -> str:
@@ -99,8 +101,15 @@ class Cell:
             *(f"--config={name}" for name in self.files()),
             *_options(self.changes()),
             *(f"--seed_everything={self.seed}", f"--trainer.default_root_dir={self.run}", "--ckpt_path=last"),
-            *(f"--trainer.devices={self.devices}", *parallel, *self.options),
+            *(f"--trainer.devices={self.devices}", *parallel, *(self._wandb() if self.wandb else []), *self.options),
         ]
+
+    def _wandb(self) -> list[str]:
+        """Add a logger: one W&B run per cell, grouped by table."""
+        tags = [self.dataset, self.training.name.partition(".")[0], self.protocol]
+        settings = {"group": f"{self.table} {self.dataset}", "name": self.name, "tags": tags}
+        logger = {"class_path": "lightning_modules.wandb_logger.ForgivingWandbLogger", "init_args": settings}
+        return [f"--trainer.logger+={json.dumps(logger)}"]
 
     def result(self) -> dict[str, Any] | None:
         """Return what a run that has made all its steps has measured."""

@@ -72,6 +72,7 @@ def _parse(args: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--devices", type=int, default=1, help="devices per cell, which share its batches (default: 1)")
     parser.add_argument("--launcher", choices=["local", "slurm"], default="local", help="default: local")
     parser.add_argument("--runs", default="runs", help="where the runs are kept (default: runs)")
+    parser.add_argument("--wandb", action="store_true", help="log to W&B, a run per cell in a group per table")
     parser.add_argument("--dry_run", action="store_true", help="print the commands and their estimated cost")
     split = list(args).index("--") if "--" in args else len(args)
     options = parser.parse_args(args[:split])
@@ -119,6 +120,7 @@ def _select(table: Table, folder: Path, options: argparse.Namespace) -> list[Cel
                     table=table.name,
                     devices=options.devices,
                     options=tuple(options.overrides),
+                    wandb=options.wandb,
                 )
                 chosen_cells.setdefault(cell.run, cell)  # two cells of Table 5 are one training
     return list(chosen_cells.values())
