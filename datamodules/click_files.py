@@ -52,9 +52,9 @@ def write_clicks(path: Path, clicks: Mapping[str, Sequence[Annotation]], values:
 
 
 def merge(files: Sequence[Clicks]) -> Clicks:
-    """Join the clicks of several files image by image; those of later files lie on top."""
-    names = {name: None for clicks in files for name in clicks}
-    return {name: [click for clicks in files for click in clicks.get(name, [])] for name in names}
+    """Join the clicks of the images that all files name; those of later files lie on top."""
+    names = [name for name in next(iter(files), {}) if all(name in clicks for clicks in files)]
+    return {name: [click for clicks in files for click in clicks[name]] for name in names}
 
 
 def _load(path: Path) -> dict[str, Any]:

@@ -30,6 +30,7 @@ from datamodules.datamodule import IMAGENET_MEAN, IMAGENET_STD, SegmentationData
 from datamodules.files import in_threads, list_images
 from datamodules.folder_dataset import FolderDataset
 from datamodules.image_cache import belongs_to_cache
+from datamodules.problem import refuse
 from datamodules.sample import IGNORE_INDEX
 from datamodules.scribbles import ScribbleSimulator
 
@@ -99,19 +100,18 @@ class FolderDataModule(SegmentationDataModule):
             ValueError: A file is wrong, or the cache cannot be written; the message names the remedy.
         """
         if self.trainer is not None and self.trainer.state.fn == TrainerFn.PREDICTING:
-            self._refuse(find_problems(self.predict_split(), training=False))
+            refuse(find_problems(self.predict_split(), training=False))
             return
         marker = self.cache_dir / f"checked-{self._digest()}"
         if not marker.exists():
-            self._refuse(self.problems())
+            refuse(self.check().problems)
             self._write(marker, "")
         self.train_split()
         super().prepare_data()
 
-    def problems(self) -> list[str]:
-        """Read every file of both splits and return what is wrong, a line each."""
-        train = self._split("train", self._weak_files())
-        return find_problems(train, training=True) + find_problems(self.val_split(), training=False)
+    def split_to_check(self, split: str) -> FolderDataset:
+        """Return "train", without simulating labels, or "val"."""
+        return self._split("train", self._weak_files()) if split == "train" else self.val_split()
 
     def train_split(self) -> FolderDataset:
         """Training images with the labels of the chosen supervision."""
@@ -156,11 +156,6 @@ class FolderDataModule(SegmentationDataModule):
             raise ValueError(
                 f"{path} cannot be written ({error}); name another folder with --data.cache_dir."
             ) from error
-
-    def _refuse(self, problems: list[str]) -> None:
-        if problems:
-            more = f"\n... and {len(problems) - 5} more; see: gatedcrf data check" if len(problems) > 5 else ""
-            raise ValueError("\n".join([f"{len(problems)} problems in {self.root}:", *problems[:5]]) + more)
 
     def _weak_files(self) -> dict[str, list[Annotation]] | Path | None:
         """Labels that the user drew, if any."""

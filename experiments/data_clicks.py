@@ -17,6 +17,7 @@ from datamodules.cityscapes_files import LABEL_IDS, THINGS, CityscapesFiles
 from datamodules.click_files import Clicks, read_clicks, write_clicks
 from datamodules.clicks import ClickSimulator
 from datamodules.scribblesup import ScribbleFiles, background_clicks
+from datamodules.voc import DERIVED_BACKGROUND
 
 TOLERANCE = 1e-6  # pixels; the published file differs from its rule by rounding alone
 
@@ -29,7 +30,9 @@ def add_parsers(commands: Any) -> None:
     """
     background = commands.add_parser("background-clicks", help="derive clicks of the background from ScribbleSup")
     background.add_argument("scribbles", help="scribble_annotation.zip, or a folder of its XML files")
-    background.add_argument("--out", default="whats_the_point_clicks_bg.json", help="file to write")
+    background.add_argument(
+        "--out", default=DERIVED_BACKGROUND, help="file to write; default %(default)s, which is found in VOC's folder"
+    )
     background.add_argument("--compare", help="a published file; reports the largest difference to it")
     background.set_defaults(run=_background)
     cityscapes = commands.add_parser("cityscapes-clicks", help="simulate clicks from instanceIds, Sec. 6.4")

@@ -11,7 +11,7 @@ from datamodules.datamodule import SegmentationDataModule
 from experiments import EXPERIMENTS
 from experiments.inheritance import expand, find_config
 
-SUPERVISIONS = ("clicks", "scribbles", "full")
+SUPERVISIONS = ("clicks", "keypoints", "scribbles", "full")
 
 
 def add_dataset(parser: argparse.ArgumentParser) -> None:

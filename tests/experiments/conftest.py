@@ -1,7 +1,9 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from experiments.cli import main
 
@@ -45,3 +47,24 @@ def fit(tmp_path_factory: pytest.TempPathFactory) -> Fit:
 def finished(fit: Fit) -> Path:
     """A run directory that all tests may read."""
     return fit()
+
+
+@pytest.fixture
+def folder_root(tmp_path: Path) -> Path:
+    """Two halves of different color: class 0 on the left, class 1 on the right."""
+    root = tmp_path / "folder"
+    (root / "images" / "test").mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for split in ("train", "val"):
+        for kind in ("images", "masks"):
+            (root / kind / split).mkdir(parents=True)
+        for index in range(3):
+            image = rng.integers(0, 40, size=(48, 64, 3), dtype=np.uint8)
+            image[:, 32:] += 180
+            Image.fromarray(image).save(root / "images" / split / f"{split}{index}.png")
+            Image.fromarray(np.repeat([[0] * 32 + [1] * 32], 48, axis=0).astype(np.uint8)).save(
+                root / "masks" / split / f"{split}{index}.png"
+            )
+    Image.fromarray(image).resize((50, 37)).save(root / "images" / "test" / "unseen.jpg")
+    (root / "classes.txt").write_text("left\nright\n")
+    return root

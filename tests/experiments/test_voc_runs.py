@@ -164,11 +164,3 @@ def test_cityscapes_trains_on_dense_masks(cityscapes_root: Path, city_instances:
     )
     label_ids = {0: [7], 5: [17], 7: [20], 10: [23], 11: [24000, 24001], 13: [26, 26000, 26001]}
     assert seen == {index: 3 * int(np.isin(city_instances, values).sum()) for index, values in label_ids.items()}
-
-
-def test_check_reads_a_dataset_by_its_name(voc_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    main(["data", "check", str(voc_root), "--dataset", "voc", "--data.published_split=false"])
-    printed = capsys.readouterr().out
-    assert "21 classes, 4 training and 1 validation images, no problems" in printed
-    assert "1 clicks outside their image" in printed
-    assert "2008_000002" in printed
