@@ -98,11 +98,11 @@ def _to_coco(options: argparse.Namespace) -> None:
             )
         results += to_coco_results(labels, image.id, categories)
     _write(out, results)
-    Console(soft_wrap=True, highlight=False).print(
-        f"{out}: {len(results)} results in {len({result['image_id'] for result in results})} of "
-        f"{len(file.images)} images",
-        markup=False,
-    )
+    console = Console(soft_wrap=True, highlight=False, markup=False)
+    labeled = len({result["image_id"] for result in results})
+    console.print(f"{out}: {len(results)} results in {labeled} of {len(file.images)} images")
+    if not results:
+        console.print(f"{folder} shows none of its categories; COCO.loadRes cannot read an empty list.")
 
 
 def _read_labelme(source: Path, classes: Sequence[str], simulator: Simulator) -> Labels:

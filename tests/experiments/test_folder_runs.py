@@ -1,29 +1,23 @@
 """A run on somebody's folder through the real command line."""
 
-import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import RESULT
 from experiments.cli import main
 
 
 @pytest.mark.parametrize("dataset", ["folder", "folder_small"])
 def test_trains_on_simulated_clicks_and_predicts_unlabeled_images(
-    folder_root: Path, tmp_path: Path, dataset: str
+    folder_root: Path, tmp_path: Path, fit_a_step: Callable[..., dict[str, Any]], dataset: str
 ) -> None:
     run = tmp_path / "run"
-    configs = ["base.yaml", f"datasets/{dataset}.yaml", "supervision/clicks.yaml", "losses/gcrf_s.yaml"]
-    small = ["--trainer.max_steps=2", "--trainer.val_check_interval=1", "--data.crop=32", "--data.batch_size=2"]
-    network = ["backbone=resnet10t", "pretrained=false", "channels=16"]
-    options = [*small, "--data.num_workers=0", *(f"--model.network.init_args.{value}" for value in network)]
-    args = [part for config in configs for part in ("-c", config)]
-    main(["fit", *args, *options, f"--data.root={folder_root}", f"--trainer.default_root_dir={run}"])
-    assert set(json.loads((run / RESULT).read_text())["iou"]) == {"left", "right"}
+    assert set(fit_a_step(run, dataset, "clicks", f"--data.root={folder_root}")["iou"]) == {"left", "right"}
 
     shutil.rmtree(folder_root / "images" / "train")  # prediction needs no training data
     shutil.rmtree(folder_root / "masks")
