@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from datamodules.annotations import Annotation
+from datamodules.json_file import write_json
 from datamodules.sample import IGNORE_INDEX
 
 FAR = 1e9  # pixels; no coordinate, and NaN is not below it
@@ -46,9 +47,7 @@ def write_clicks(path: Path, clicks: Mapping[str, Sequence[Annotation]], values:
         name: [{"x": x, "y": y, "cls": values[click.label]} for click in items for x, y in click.points.tolist()]
         for name, items in clicks.items()
     }
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_text(json.dumps(content) + "\n")
-    temporary.replace(path)
+    write_json(path, content)
 
 
 def merge(files: Sequence[Clicks]) -> Clicks:

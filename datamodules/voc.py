@@ -30,8 +30,8 @@ class VOCDataModule(SegmentationDataModule):
     Args:
         root: Holds the trees that ``gatedcrf data download`` names.
         supervision: What training may see: "clicks", "scribbles" or "full". Only "full" needs the masks of SBD.
-        clicks: Files of clicks, later ones on top; ``None`` is the two published ones in ``root``, or the derived one
-            of the background where the published one is not there.
+        clicks: One or several files of clicks, later ones on top; ``None`` is the two published ones in ``root``, or
+            the derived one of the background where the published one is not there.
         scribbles: ScribbleSup's files in any of their forms, or a folder of rasterized scribbles; ``None`` looks for
             them in ``root``.
         rasterize_first: Draw clicks and scribbles before the augmentation, as competing papers do, instead of after it.
@@ -47,7 +47,7 @@ class VOCDataModule(SegmentationDataModule):
         self,
         root: str,
         supervision: str = "clicks",
-        clicks: Sequence[str] | None = None,
+        clicks: Sequence[str] | str | None = None,
         scribbles: str | None = None,
         rasterize_first: bool = False,
         published_split: bool = True,
@@ -71,7 +71,8 @@ class VOCDataModule(SegmentationDataModule):
         self.class_names = list(CLASSES)
         self.files = VOCFiles(Path(root))
         self.supervision = supervision
-        self.clicks = None if clicks is None else [Path(path) for path in clicks]
+        paths = [clicks] if isinstance(clicks, str) else clicks
+        self.clicks = None if paths is None else [Path(path) for path in paths]
         self.scribbles = None if scribbles is None else Path(scribbles)
         self.raster_width = width if rasterize_first else None
         self.published_split = published_split

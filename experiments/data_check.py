@@ -24,7 +24,7 @@ def add_parsers(commands: Any) -> None:
     """
     parser = commands.add_parser("check", help="read every image and label and name those that are wrong")
     add_dataset(parser)
-    parser.add_argument("--all", action="store_true", help="print every problem, not only the first of each kind")
+    parser.add_argument("--all", action="store_true", help="print every problem, not only the first ones of each kind")
     parser.set_defaults(run=_check)
 
 
@@ -47,7 +47,7 @@ def list_problems(problems: Sequence[DataError], every: bool, console: Console) 
 
     Args:
         problems: At least one.
-        every: Print all messages instead of the first of each kind.
+        every: Print all messages instead of the first ones of each kind.
         console: Where to.
     """
     kinds: dict[str, list[DataError]] = {}
@@ -58,10 +58,10 @@ def list_problems(problems: Sequence[DataError], every: bool, console: Console) 
         table.add_row(kind, str(len(found)), _few([Path(problem.place).name for problem in found]))
     console.print(table)
     for found in kinds.values():
-        for problem in found if every else found[:1]:
+        for problem in found if every else found[:FEW]:
             console.print(str(problem))
-    if len(problems) > len(kinds) and not every:
-        console.print("This is the first of each kind; --all prints all.")
+    if not every and max(map(len, kinds.values())) > FEW:
+        console.print(f"These are the first {FEW} of each kind; --all prints all.")
 
 
 def report(counts: LabelCounts, datamodule: SegmentationDataModule, console: Console) -> None:
@@ -78,9 +78,9 @@ def report(counts: LabelCounts, datamodule: SegmentationDataModule, console: Con
         console.print(f"Without a label: {_few(counts.unlabeled)}.")
     if outside:
         console.print(f"Clicks outside are not used; they are in {_few(list(outside))}. Are x and y swapped?")
-    for index, name in enumerate(datamodule.class_names):
-        if not counts.images[index]:
-            console.print(f"No training image has a label of {name!r}, so it cannot be learned.")
+    unseen = [repr(name) for index, name in enumerate(datamodule.class_names) if not counts.images[index]]
+    if unseen:
+        console.print(f"No training image has a label of {', '.join(unseen)}, so it cannot be learned.")
 
 
 def _few(names: Sequence[str]) -> str:

@@ -46,8 +46,8 @@ def test_problems_are_counted_by_kind_with_their_first_files(
         ["cannot be read as an image", "1", "val2.png"],
     ]
     assert printed[-1] == "7 problems; 9 training and 3 validation images were read"
-    assert [line.split(" is missing;")[0] for line in printed if " is missing;" in line] == [
-        str(folder_root / "masks/train/train3.png")
+    assert [Path(line.split(" is missing;")[0]).stem for line in printed if " is missing;" in line] == [
+        f"train{index}" for index in range(3, 8)
     ]
     assert any(line.startswith(f"{image} cannot be read as an image") for line in printed)
     printed = check(folder_root, "--all", capsys=capsys, fails=True)
@@ -96,3 +96,28 @@ def test_check_reads_a_dataset_by_its_name(voc_root: Path, capsys: pytest.Captur
     assert "21 classes, 4 training and 1 validation images, no problems" in printed
     assert "1 clicks outside their image" in printed
     assert "2008_000002" in printed
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--dataset=coco"], "lacks --data.images, --data.train_annotations, --data.val_annotations."),
+        (["--dataset=voc"], "The dataset voc lacks its folder."),
+        (["there", "--dataset=shapes"], "The dataset shapes takes no folder 'there'"),
+        (["--dataset=voc", "--supervision=keypoints", "there"], "supervision is 'keypoints'; VOC has clicks"),
+    ],
+)
+def test_what_a_dataset_needs_is_named(args: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["data", "check", *args])
+    assert message in capsys.readouterr().err
+
+
+def test_one_file_of_clicks_needs_no_brackets(voc_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    objects = voc_root / "voc_whats_the_point.json"
+    options = ["--dataset=voc", "--data.published_split=false"]
+    alone = check(voc_root, *options, f"--data.clicks={objects}", capsys=capsys, fails=False)
+    assert rows(alone)[0] == ["background", "0", "0"]
+    both = ["voc_whats_the_point.json", "voc_whats_the_point_bg_from_scribbles.json"]
+    listed = f"--data.clicks={json.dumps([str(voc_root / name) for name in both])}"
+    assert rows(check(voc_root, *options, listed, capsys=capsys, fails=False))[0] == ["background", "3", "6"]
