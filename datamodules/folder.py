@@ -25,6 +25,7 @@ from pytorch_lightning.trainer.states import TrainerFn
 
 from datamodules.annotations import Annotation, LabelMap, from_json, to_json
 from datamodules.checking import find_problems
+from datamodules.class_names import read_class_names
 from datamodules.clicks import ClickSimulator
 from datamodules.datamodule import IMAGENET_MEAN, IMAGENET_STD, SegmentationDataModule
 from datamodules.files import in_threads, list_images
@@ -82,14 +83,7 @@ class FolderDataModule(SegmentationDataModule):
         self.cache_dir = Path(cache_dir) if cache_dir else self.root / ".gatedcrf"
         self.clicks = click_simulator or ClickSimulator()
         self.scribbles = scribble_simulator or ScribbleSimulator()
-        if not (self.root / "classes.txt").is_file():
-            raise ValueError(f"There is no {self.root / 'classes.txt'}; write one class name per line.")
-        text = (self.root / "classes.txt").read_text(encoding="utf-8-sig").rstrip()
-        self.class_names = [line.strip() for line in text.splitlines()]
-        if "" in self.class_names or len(set(self.class_names)) < self.num_classes:
-            raise ValueError(
-                f"{self.root / 'classes.txt'} has an empty line or a name twice; line k names class k - 1."
-            )
+        self.class_names = read_class_names(self.root / "classes.txt")
         if not 2 <= self.num_classes < IGNORE_INDEX:
             raise ValueError(f"{self.root / 'classes.txt'} names {self.num_classes} classes; 2 to 254 are possible.")
 

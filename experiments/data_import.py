@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import track
 
 from datamodules.annotations import Annotation, to_json
+from datamodules.class_names import read_class_names
 from datamodules.coco import to_coco_results
 from datamodules.coco_file import read_coco
 from datamodules.cvat import read_cvat
@@ -52,7 +53,11 @@ def add_parsers(commands: Any) -> None:
 
 def _import(options: argparse.Namespace) -> None:
     out = Path(options.out)
-    classes = _read_classes(Path(options.classes or out / "classes.txt"))
+    if not options.classes and not (out / "classes.txt").is_file():
+        raise ValueError(
+            f"There is no {out / 'classes.txt'}; write one class name per line, or name it with --classes."
+        )
+    classes = read_class_names(Path(options.classes or out / "classes.txt"))
     found = READERS[options.tool](Path(options.source), classes, SIMULATORS[options.regions])
     console = Console(soft_wrap=True, highlight=False)
     if (out / "images" / "train").is_dir():
@@ -118,15 +123,6 @@ def _read_labelme(source: Path, classes: Sequence[str], simulator: Simulator) ->
             raise ValueError(f"{path} labels {name!r} again; labels are found by name, so rename one of the images.")
         found[name] = annotations
     return found
-
-
-def _read_classes(path: Path) -> list[str]:
-    if not path.is_file():
-        raise ValueError(f"There is no {path}; write one class name per line, or name it with --classes.")
-    classes = [line.strip() for line in path.read_text(encoding="utf-8-sig").rstrip().splitlines()]
-    if "" in classes or len(set(classes)) < len(classes):
-        raise ValueError(f"{path} has an empty line or a name twice; line k names class k - 1.")
-    return classes
 
 
 READERS: Mapping[str, Callable[[Path, Sequence[str], Simulator], Labels]] = {
