@@ -108,7 +108,7 @@ def test_images_that_all_files_name_are_joined_and_later_clicks_lie_on_top() -> 
     def click(x: float) -> Annotation:
         return Annotation(0, np.array([[x, 0.0]]))
 
-    joined = merge([{"a": [click(1), click(2)], "b": [click(3)]}, {"c": [click(4)], "a": [click(5)], "b": []}])
+    joined = merge([{"d": [], "a": [click(1), click(2)], "b": [click(3)]}, {"c": [click(4)], "a": [click(5)], "b": []}])
     assert {name: [c.points[0, 0] for c in items] for name, items in joined.items()} == {"a": [1, 2, 5], "b": [3]}
     assert merge([]) == {}
 
