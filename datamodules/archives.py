@@ -80,12 +80,12 @@ def extract(path: Path, folder: Path, tree: str) -> Path:
     try:
         if target.exists():
             raise ValueError(f"{target} exists and is left alone; to unpack {path} again, remove it first.")
-        with FileIO(path) as file:
+        with FileIO(path) as file, Progress(transient=True) as progress:
             lock(file, path)
-            with _entries(path, file) as entries:
+            with _entries(path, file, progress) as entries:
                 wanted = _check(path, folder, tree, entries)
                 try:
-                    _write(wanted, temporary)
+                    _write(wanted, temporary, progress)
                     temporary.rename(target)
                 finally:
                     shutil.rmtree(temporary, ignore_errors=True)
@@ -106,7 +106,7 @@ def _damaged(path: Path, error: Exception) -> str:
 
 
 @contextmanager
-def _entries(path: Path, file: FileIO) -> Iterator[list[Entry]]:
+def _entries(path: Path, file: FileIO, progress: Progress) -> Iterator[list[Entry]]:
     """List the members of an archive, which can be read in this order as long as the context lasts."""
     if file.read(2) == b"PK":
         with zipfile.ZipFile(path) as archive:
@@ -115,9 +115,12 @@ def _entries(path: Path, file: FileIO) -> Iterator[list[Entry]]:
                 for info in archive.infolist()
             ]
         return
-    with tarfile.open(path) as tar:
+    file.seek(0)
+    task = progress.add_task(f"Checking {path.name}", total=path.stat().st_size)  # minutes, where it is compressed
+    with tarfile.open(fileobj=file) as tar:
         entries = []
         for info in tar:
+            progress.update(task, completed=file.tell())
             kind = "file" if info.isreg() else "folder" if info.isdir() else "device"
             link = "."
             if info.issym() or info.islnk():
@@ -129,7 +132,8 @@ def _entries(path: Path, file: FileIO) -> Iterator[list[Entry]]:
         if tar.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
             raise tarfile.ReadError("no end of the archive")
         while tar.fileobj.read(CHUNK):  # to the checksum of gzip
-            pass
+            progress.update(task, completed=file.tell())
+        progress.remove_task(task)
         yield entries
 
 
@@ -167,20 +171,19 @@ def _check(path: Path, folder: Path, tree: str, entries: list[Entry]) -> list[tu
     return wanted
 
 
-def _write(wanted: list[tuple[PurePosixPath, Entry]], folder: Path) -> None:
+def _write(wanted: list[tuple[PurePosixPath, Entry]], folder: Path, progress: Progress) -> None:
     """Write files only, under the user's own permissions: those of the archive could lock the user out."""
     shutil.rmtree(folder, ignore_errors=True)  # of a call that was killed
     folder.mkdir(parents=True)
-    with Progress(transient=True) as progress:
-        task = progress.add_task("Unpacking", total=sum(entry.size for _, entry in wanted))
-        for name, entry in wanted:
-            if entry.kind != "file":
-                continue
-            destination = folder / name
-            destination.parent.mkdir(parents=True, exist_ok=True)
-            source = entry.open()
-            assert source is not None
-            with source, destination.open("wb") as file:
-                while chunk := source.read(CHUNK):
-                    file.write(chunk)
-                    progress.advance(task, len(chunk))
+    task = progress.add_task("Unpacking", total=sum(entry.size for _, entry in wanted))
+    for name, entry in wanted:
+        if entry.kind != "file":
+            continue
+        destination = folder / name
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        source = entry.open()
+        assert source is not None
+        with source, destination.open("wb") as file:
+            while chunk := source.read(CHUNK):
+                file.write(chunk)
+                progress.advance(task, len(chunk))

@@ -1,13 +1,16 @@
 """Reading a whole dataset before a long run: what is wrong with its files, and how much of each class they label."""
 
 from collections import Counter
+from collections.abc import Container
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
 from datamodules.annotations import drop_outside, rasterize
 from datamodules.dataset import SegmentationDataset
 from datamodules.files import in_threads
+from datamodules.problem import DataError
 from datamodules.sample import IGNORE_INDEX
 
 
@@ -28,14 +31,38 @@ class LabelCounts:
     outside: dict[str, int] = field(default_factory=dict)
 
 
-def find_problems(split: SegmentationDataset, training: bool) -> list[str]:
-    """Read every file of a split and return what is wrong, a line each.
+class Findings(NamedTuple):
+    """What reading a whole dataset has found.
+
+    Args:
+        images: Number of images that were read, by split.
+        problems: What is wrong.
+    """
+
+    images: dict[str, int]
+    problems: list[DataError]
+
+
+def find_problems(split: SegmentationDataset, training: bool) -> list[DataError]:
+    """Read every file of a split and return what is wrong.
 
     Args:
         split: What to read.
         training: Read its training labels instead of its dense masks.
     """
     found = in_threads(lambda index: split.problem(index, training), len(split), "Checking")
+    return [problem for problem in found if problem]
+
+
+def find_unlabeled(split: SegmentationDataset, labeled: Container[str]) -> list[DataError]:
+    """Return what is wrong with the training images that have no labels.
+
+    Args:
+        split: Training images.
+        labeled: Names of those with labels.
+    """
+    others = [index for index in range(len(split)) if split.name(index) not in labeled]
+    found = in_threads(lambda number: split.problem(others[number], training=True), len(others), "Checking")
     return [problem for problem in found if problem]
 
 

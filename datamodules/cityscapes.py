@@ -1,16 +1,18 @@
 """Cityscapes with fine annotation and simulated clicks, Sec. 4.1 and 6.4."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from datamodules.annotations import LabelMap
+from datamodules.checking import find_unlabeled
 from datamodules.cityscapes_files import CLASSES, PUBLISHED, TRAIN_IDS, CityscapesFiles
 from datamodules.click_files import Clicks, read_clicks
 from datamodules.datamodule import IMAGENET_MEAN, IMAGENET_STD, SegmentationDataModule
 from datamodules.dataset import SegmentationDataset
 from datamodules.files import image_size, read_image
+from datamodules.problem import DataError
 from datamodules.transforms import Image, Labels
 
 SUPERVISIONS = ("clicks", "full")
@@ -63,7 +65,9 @@ class CityscapesDataset(SegmentationDataset):
         if self.clicks is None:
             return self.files.mask(self.split, name)
         if name not in self.clicks:
-            raise ValueError(f"The file of clicks does not name {name}; see: gatedcrf data cityscapes-clicks.")
+            raise DataError(
+                f"The file of clicks does not name {name}; see: gatedcrf data cityscapes-clicks.", "no labels", name
+            )
         return self.clicks[name]
 
 
@@ -75,7 +79,7 @@ class CityscapesDataModule(SegmentationDataModule):
         supervision: What training may see: "clicks" or "full".
         clicks: File by ``gatedcrf data cityscapes-clicks`` or by the authors; ``None`` looks for it in ``root``.
         train_ids: Whether "cls" in that file is a class index instead of a labelId.
-        published_split: Hold the number of images against the published ones.
+        published_split: Hold the number of images of each city against the published one.
         crop: See :class:`SegmentationDataModule`, as for the rest.
 
     Raises:
@@ -124,22 +128,24 @@ class CityscapesDataModule(SegmentationDataModule):
 
     def train_split(self) -> CityscapesDataset:
         """Return the training images with the labels of the chosen supervision."""
-        return CityscapesDataset(self.files, "train", self._names("train"), self.weak)
+        return CityscapesDataset(self.files, "train", self.files.names("train"), self.weak)
 
     def val_split(self) -> CityscapesDataset:
         """Return the validation images with their dense masks."""
-        return CityscapesDataset(self.files, "val", self._names("val"))
+        return CityscapesDataset(self.files, "val", self.files.names("val"))
 
     def predict_split(self) -> CityscapesDataset:
         """Return the test images or, where they are absent, the validation images."""
         absent = not (self.files.root / "leftImg8bit" / "test").is_dir()
         return self.val_split() if absent else CityscapesDataset(self.files, "test", self.files.names("test"))
 
-    def _names(self, split: str) -> list[str]:
-        names = self.files.names(split)
-        if self.published_split and len(names) != PUBLISHED[split]:
-            raise ValueError(
-                f"{split} has {len(names)} images where {PUBLISHED[split]:,} are published; unpack "
-                "leftImg8bit_trainvaltest.zip again, or pass --data.published_split=false for a part."
-            )
-        return names
+    def quick_problems(self, split: str) -> Iterator[DataError]:
+        """Yield the cities with another number of images than is published, and training images without clicks.
+
+        Args:
+            split: "train", "val" or "predict".
+        """
+        if self.published_split and split in PUBLISHED:
+            yield from self.files.unpublished(split)
+        if split == "train" and self.weak is not None:
+            yield from find_unlabeled(self.train_split(), self.weak)

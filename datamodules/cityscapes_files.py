@@ -1,5 +1,6 @@
 """Cityscapes: where its files lie, its 19 classes, and clicks simulated on it, Sec. 6.4."""
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from PIL import Image as PILImage
 from datamodules.annotations import Annotation, LabelMap
 from datamodules.clicks import ClickSimulator
 from datamodules.files import naming
+from datamodules.problem import DataError
 from datamodules.sample import IGNORE_INDEX
 
 CLASSES = (
@@ -21,7 +23,15 @@ THINGS = frozenset(range(11, 19))
 """Class indices of objects that are annotated one by one."""
 TRAIN_IDS = {label: LABEL_IDS.index(label) if label in LABEL_IDS else IGNORE_INDEX for label in range(-1, 34)}
 """Class index of each labelId, or IGNORE_INDEX."""
-PUBLISHED = {"train": 2975, "val": 500}
+PUBLISHED = {
+    "train": {
+        **{"aachen": 174, "bochum": 96, "bremen": 316, "cologne": 154, "darmstadt": 85, "dusseldorf": 221},
+        **{"erfurt": 109, "hamburg": 248, "hanover": 196, "jena": 119, "krefeld": 99, "monchengladbach": 94},
+        **{"strasbourg": 365, "stuttgart": 196, "tubingen": 144, "ulm": 95, "weimar": 142, "zurich": 122},
+    },
+    "val": {"frankfurt": 267, "lindau": 59, "munster": 174},
+}
+"""Number of images of each city."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +58,25 @@ class CityscapesFiles:
             raise ValueError(f"{folder} holds no CITY/*{suffix}; see: gatedcrf data download cityscapes.")
         return names
 
+    def unpublished(self, split: str) -> list[DataError]:
+        """Return the cities with another number of images than is published.
+
+        Raises:
+            ValueError: There are no images.
+        """
+        found, published = Counter(name.split("_")[0] for name in self.names(split)), PUBLISHED[split]
+        folder = self.root / "leftImg8bit" / split
+        return [
+            DataError(
+                f"{folder / city} has {found[city]} images where {published.get(city, 0)} are published; unpack "
+                "leftImg8bit_trainvaltest.zip again, or pass --data.published_split=false for a part.",
+                "number of images",
+                folder / city,
+            )
+            for city in sorted({*found, *published})
+            if found[city] != published.get(city, 0)
+        ]
+
     def image(self, split: str, name: str) -> Path:
         """Return the path of a photograph."""
         return self.root / "leftImg8bit" / split / name.split("_")[0] / f"{name}_leftImg8bit.png"
@@ -67,7 +96,7 @@ class CityscapesFiles:
         table = np.full(256, IGNORE_INDEX, dtype=np.uint8)
         table[list(LABEL_IDS)] = np.arange(len(LABEL_IDS))
         if (wrong := labels[(labels > 33) & (labels != 255)]).size:  # 255 is -1, the license plate
-            raise ValueError(f"{path} holds the value {wrong[0]}, which is no labelId.")
+            raise DataError(f"{path} holds the value {wrong[0]}, which is no labelId.", "value out of range", path)
         return np.asarray(table[labels])
 
     def simulate_clicks(self, split: str, name: str, simulator: ClickSimulator) -> list[Annotation]:
@@ -81,7 +110,7 @@ class CityscapesFiles:
         found = np.unique(instances).tolist()
         label_ids = {value: value // 1000 if value >= 1000 else value for value in found}
         if wrong := [value for value, label in label_ids.items() if label not in TRAIN_IDS and value < 65535]:
-            raise ValueError(f"{path} holds the value {wrong[0]}, which is no instanceId.")
+            raise DataError(f"{path} holds the value {wrong[0]}, which is no instanceId.", "value out of range", path)
         classes = {v: TRAIN_IDS.get(label, IGNORE_INDEX) for v, label in label_ids.items()}
         return simulator(instances, {v: c for v, c in classes.items() if c != IGNORE_INDEX})
 
@@ -89,9 +118,13 @@ class CityscapesFiles:
 def _read_ids(path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.int32]]:
     """Return (H, W) of a greyscale PNG of 8 or 16 bits."""
     if not path.is_file():
-        raise ValueError(f"{path} is missing; unpack gtFine_trainvaltest.zip again.")
+        raise DataError(f"{path} is missing; unpack gtFine_trainvaltest.zip again.", "missing file", path)
     with naming(path, "a map of ids"), PILImage.open(path) as picture:
         mode, values = picture.mode, np.array(picture)
     if mode not in ("L", "I", "I;16"):
-        raise ValueError(f"{path} has mode {mode} where ids are grey; unpack gtFine_trainvaltest.zip again.")
+        raise DataError(
+            f"{path} has mode {mode} where ids are grey; unpack gtFine_trainvaltest.zip again.",
+            "colors instead of indices",
+            path,
+        )
     return values.astype(np.int32)

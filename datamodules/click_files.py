@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from datamodules.annotations import Annotation
+from datamodules.json_file import write_json
 from datamodules.sample import IGNORE_INDEX
 
 FAR = 1e9  # pixels; no coordinate, and NaN is not below it
@@ -46,15 +47,13 @@ def write_clicks(path: Path, clicks: Mapping[str, Sequence[Annotation]], values:
         name: [{"x": x, "y": y, "cls": values[click.label]} for click in items for x, y in click.points.tolist()]
         for name, items in clicks.items()
     }
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_text(json.dumps(content) + "\n")
-    temporary.replace(path)
+    write_json(path, content)
 
 
 def merge(files: Sequence[Clicks]) -> Clicks:
-    """Join the clicks of several files image by image; those of later files lie on top."""
-    names = {name: None for clicks in files for name in clicks}
-    return {name: [click for clicks in files for click in clicks.get(name, [])] for name in names}
+    """Join the clicks of the images that all files name; those of later files lie on top."""
+    names = [name for name in next(iter(files), {}) if all(name in clicks for clicks in files)]
+    return {name: [click for clicks in files for click in clicks[name]] for name in names}
 
 
 def _load(path: Path) -> dict[str, Any]:

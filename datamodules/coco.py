@@ -1,6 +1,6 @@
 """COCO-format data, which annotation tools export, and predictions as COCO results."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from itertools import chain
 from pathlib import Path
@@ -9,7 +9,6 @@ from zlib import crc32
 
 import numpy as np
 from pycocotools import mask as rle
-from pytorch_lightning.trainer.states import TrainerFn
 
 from datamodules.annotations import Annotation, LabelMap
 from datamodules.clicks import ClickSimulator
@@ -17,6 +16,7 @@ from datamodules.coco_dataset import CocoDataset, Drawn, Instances, keypoint_cli
 from datamodules.coco_file import CocoFile, read_coco
 from datamodules.datamodule import IMAGENET_MEAN, IMAGENET_STD, SegmentationDataModule
 from datamodules.files import in_threads
+from datamodules.problem import DataError
 from datamodules.sample import IGNORE_INDEX
 from datamodules.scribbles import ScribbleSimulator
 
@@ -102,36 +102,21 @@ class CocoDataModule(SegmentationDataModule):
             )
         return file
 
-    def prepare_data(self) -> None:
-        """Check that every image of this stage is there and of the size that was annotated, and cache images.
+    def quick_problems(self, split: str) -> Iterator[DataError]:
+        """Yield a file without annotations of the kind that is needed, and images that are missing or differ in size.
 
-        Raises:
-            ValueError: Something is wrong; the message names the remedy.
+        Args:
+            split: "train", "val" or "predict".
         """
-        stage = self.trainer.state.fn if self.trainer is not None else TrainerFn.FITTING
-        if stage == TrainerFn.PREDICTING:
-            problems = _mismatches(self.predict_split())
-        elif stage == TrainerFn.FITTING:
-            problems = self._missing() or _mismatches(self.train_split()) + _mismatches(self.val_split())
-        else:
-            problems = _mismatches(self.val_split())
-        if problems:
-            more = [f"... and {len(problems) - 5} more; see: gatedcrf data check"] if len(problems) > 5 else []
-            raise ValueError("\n".join([f"{len(problems)} problems in {self.images}:", *problems[:5], *more]))
-        super().prepare_data()
-
-    def problems(self) -> list[str]:
-        """Read every image and its labels and return what is wrong, a line each."""
-        return self._missing() or super().problems()
-
-    def _missing(self) -> list[str]:
-        """Name the files without any annotation of the kind that is needed."""
-        files = (self._train_file, self._val_file)
-        lines = [f"{file.path} has no annotations; export them too." for file in files if not file.annotated]
-        classes = self._train_file.classes(self.background)
-        if self.supervision == "keypoints" and not any(keypoint_clicks(i, classes) for i in self._train_file.images):
-            lines.append(f"{self._train_file.path} has no visible keypoint; choose another --data.supervision.")
-        return lines
+        images = {"train": self.train_split, "val": self.val_split, "predict": self.predict_split}[split]()
+        file = images.file
+        if split != "predict" and not file.annotated:
+            yield DataError(f"{file.path} has no annotations; export them too.", "no labels", file.path)
+        classes, keypoints = file.classes(self.background), split == "train" and self.supervision == "keypoints"
+        if keypoints and not any(keypoint_clicks(image, classes) for image in file.images):
+            message = f"{file.path} has no visible keypoint; choose another --data.supervision."
+            yield DataError(message, "no labels", file.path)
+        yield from (problem for problem in in_threads(images.mismatch, len(images), "Checking") if problem)
 
     def train_split(self) -> CocoDataset:
         """Training images with the labels of the chosen supervision."""
@@ -150,10 +135,6 @@ class CocoDataModule(SegmentationDataModule):
     def predict_split(self) -> CocoDataset:
         """The validation images, whose file may lack annotations here."""
         return CocoDataset(self.val_images, self._val_file, self.background, ignore_boxes=True)
-
-
-def _mismatches(split: CocoDataset) -> list[str]:
-    return [problem for problem in in_threads(split.mismatch, len(split), "Checking") if problem]
 
 
 def _clicks(

@@ -17,6 +17,7 @@ from datamodules.annotations import Annotation, LabelMap
 from datamodules.coco_file import VISIBLE, CocoFile, CocoImage
 from datamodules.dataset import SegmentationDataset
 from datamodules.files import image_size, read_image
+from datamodules.problem import DataError
 from datamodules.sample import IGNORE_INDEX
 from datamodules.transforms import Image, Labels
 
@@ -149,31 +150,37 @@ class CocoDataset(SegmentationDataset):
         """Return (H, W) from the file."""
         return self.file.images[index].size
 
-    def problem(self, index: int, training: bool) -> str | None:
-        """Read everything about one image and say what is wrong with it."""
+    def problem(self, index: int, training: bool) -> DataError | None:
+        """Read everything about one image and return what is wrong with it."""
         return self.mismatch(index) or super().problem(index, training)
 
-    def mismatch(self, index: int) -> str | None:
-        """Say where an image and its annotations do not fit, without decoding either."""
+    def mismatch(self, index: int) -> DataError | None:
+        """Return where an image and its annotations do not fit, without decoding either."""
         image, path = self.file.images[index], self.image_file(index)
         if not path.is_file():
-            return f"{path} is missing, but {self.file.path} lists it; put it there or pass another folder of images."
+            message = (
+                f"{path} is missing, but {self.file.path} lists it; put it there or pass another folder of images."
+            )
+            return DataError(message, "missing file", path)
         try:
             width, height = image_size(path)
-        except ValueError as error:
-            return str(error)
+        except DataError as error:
+            return error
         if (height, width) != image.size:
             found = f"{path} is {width} x {height}, but {self.file.path} says {image.size[1]} x {image.size[0]};"
+            remedy = "export the annotations of the images in that folder."
             with PILImage.open(path) as picture:
                 if picture.size == image.size[::-1]:
                     turned = "it was annotated without the turn that its EXIF orientation asks for; remove that with"
-                    return f"{found} {turned} `exiftool -Orientation= FILE`."
-            return f"{found} export the annotations of the images in that folder."
+                    remedy = f"{turned} `exiftool -Orientation= FILE`."
+            return DataError(f"{found} {remedy}", "size differs", path)
         for annotation in image.annotations().values():
             if not (self.ignore_boxes or annotation["crowd"] or "segmentation" in annotation):
-                return (
+                return DataError(
                     f"{self.file.path}, annotation {annotation['id']} has no segmentation; draw its outline, or leave "
-                    "what its box covers unlabeled with --data.ignore_boxes=true."
+                    "what its box covers unlabeled with --data.ignore_boxes=true.",
+                    "box without segmentation",
+                    path,
                 )
         return None
 

@@ -2,7 +2,7 @@
 
 import signal
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,10 @@ from pytorch_lightning import LightningDataModule, Trainer
 from pytorch_lightning.trainer.states import TrainerFn
 from torch.utils.data import DataLoader
 
-from datamodules.checking import count_labels, find_problems
+from datamodules.checking import Findings, count_labels, find_problems
 from datamodules.dataset import AugmentedCrops, SegmentationDataset, WholeImages
 from datamodules.image_cache import CachedImages, build_cache
+from datamodules.problem import DataError, distinct, refuse
 from datamodules.sample import Sample
 from datamodules.sampler import ShardSampler, StreamBatchSampler
 from datamodules.transforms import RandomScaleCropFlip
@@ -77,13 +78,17 @@ class SegmentationDataModule(LightningDataModule, ABC):
         return len(self.class_names)
 
     def prepare_data(self) -> None:
-        """Decode the training images of a run that trains, if they are cached; subclasses with more to do call this.
+        """Refuse what is seen at once to be wrong, and decode the training images of a run that trains, if cached.
 
         Raises:
-            ValueError: They are in no files, or take more than the disk has; the message names the remedy.
+            ValueError: Something is wrong, or the images to cache are in no files or take more than the disk has; the
+                message names the remedy.
         """
         stage = None if self.trainer is None else self.trainer.state.fn
-        if self.image_cache is not None and stage in (None, TrainerFn.FITTING):
+        evaluated = {TrainerFn.PREDICTING: ["predict"], TrainerFn.VALIDATING: ["val"], TrainerFn.TESTING: ["val"]}
+        splits = evaluated.get(stage, ["train", "val"]) if stage else ["train", "val"]
+        refuse(distinct(problem for split in splits for problem in self.quick_problems(split)))
+        if self.image_cache is not None and "train" in splits:
             build_cache(self.train_split(), self.image_cache)
 
     @abstractmethod
@@ -94,9 +99,32 @@ class SegmentationDataModule(LightningDataModule, ABC):
     def val_split(self) -> SegmentationDataset:
         """Images with dense truth."""
 
-    def problems(self) -> list[str]:
-        """Read every file of both splits and return what is wrong, a line each."""
-        return find_problems(self.train_split(), training=True) + find_problems(self.val_split(), training=False)
+    def quick_problems(self, split: str) -> Iterator[DataError]:
+        """Yield what is wrong with a split as far as it can be seen without decoding all of it.
+
+        Args:
+            split: "train", "val" or "predict".
+        """
+        yield from ()
+
+    def split_to_check(self, split: str) -> SegmentationDataset:
+        """Return "train" or "val" with its files as they are."""
+        return self.train_split() if split == "train" else self.val_split()
+
+    def check(self) -> Findings:
+        """Read every file of both splits, and go on after what is wrong."""
+        images, problems = dict[str, int](), list[DataError]()
+        for split in ("train", "val"):
+            try:
+                for problem in self.quick_problems(split):
+                    problems.append(problem)  # kept if the next one cannot be looked for
+                opened = self.split_to_check(split)
+            except ValueError as error:
+                problems.append(DataError(str(error), "cannot be opened", split))
+            else:
+                images[split] = len(opened)
+                problems += find_problems(opened, training=split == "train")
+        return Findings(images, distinct(problems))
 
     def label_histogram(self) -> list[int]:
         """Return the number of labels of each class in the training images: clicks, or pixels of other labels."""

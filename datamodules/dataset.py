@@ -7,6 +7,7 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from datamodules.annotations import LabelMap
+from datamodules.problem import DataError
 from datamodules.sample import IGNORE_INDEX, Sample
 from datamodules.sampler import Draw
 from datamodules.transforms import Image, Labels, RandomScaleCropFlip, to_sample
@@ -48,8 +49,8 @@ class SegmentationDataset(ABC):
         height, width = self.image(index).shape[:2]
         return height, width
 
-    def problem(self, index: int, training: bool) -> str | None:
-        """Read everything about one image and say what is wrong with it.
+    def problem(self, index: int, training: bool) -> DataError | None:
+        """Read everything about one image and return what is wrong with it.
 
         Args:
             index: Of the image.
@@ -58,12 +59,14 @@ class SegmentationDataset(ABC):
         try:
             size = self.image(index).shape[:2]
             labels = self.labels(index) if training else self.mask(index)
-        except ValueError as error:
-            return str(error)
+        except DataError as error:
+            return error
         if isinstance(labels, np.ndarray) and labels.shape != size:
-            return (
+            return DataError(
                 f"The labels of {self.name(index)} are {labels.shape[1]} x {labels.shape[0]} but its image is "
-                f"{size[1]} x {size[0]}; export them at the size of the image."
+                f"{size[1]} x {size[0]}; export them at the size of the image.",
+                "size differs",
+                self.name(index),
             )
         return None
 

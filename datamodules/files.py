@@ -19,6 +19,7 @@ from PIL import ImageOps
 from rich.progress import track
 
 from datamodules.annotations import LabelMap
+from datamodules.problem import DataError
 from datamodules.sample import IGNORE_INDEX
 from datamodules.transforms import Image
 
@@ -35,7 +36,7 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
 @contextmanager
 def naming(path: Path, what: str) -> Iterator[None]:
-    """Turn any error while a file is read into a ``ValueError`` that names it: decoders raise what they stumble over.
+    """Turn any error while a file is read into a ``DataError`` that names it: decoders raise what they stumble over.
 
     Args:
         path: The file.
@@ -44,7 +45,8 @@ def naming(path: Path, what: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        raise ValueError(f"{path} cannot be read as {what} ({error}); replace or remove it.") from error
+        kind = "missing file" if isinstance(error, FileNotFoundError) else f"cannot be read as {what}"
+        raise DataError(f"{path} cannot be read as {what} ({error}); replace or remove it.", kind, path) from error
 
 
 def in_threads(function: Callable[[int], T], length: int, text: str) -> Iterator[T]:
@@ -111,7 +113,9 @@ def read_image(path: Path) -> Image:
             if not mode.startswith(("I", "F")):  # Pillow would clip more than 8 bits
                 ImageOps.exif_transpose(picture, in_place=True)
                 return np.array(picture if mode == "RGB" else picture.convert("RGB"))
-    raise ValueError(f"{path} has more than 8 bits per channel (mode {mode}); export it with 8 bits.")
+    raise DataError(
+        f"{path} has more than 8 bits per channel (mode {mode}); export it with 8 bits.", "more than 8 bits", path
+    )
 
 
 def _decode_plain_jpeg(content: bytes) -> Image | None:
@@ -147,11 +151,17 @@ def read_label_map(path: Path, num_classes: int) -> LabelMap:
     with naming(path, "a mask"), PILImage.open(path) as picture:
         mode, labels = picture.mode, np.array(picture)
     if mode not in ("P", "L", "I", "I;16"):
-        raise ValueError(f"{path} has mode {mode}; a mask holds one class index per pixel, as a palette or grey PNG.")
+        raise DataError(
+            f"{path} has mode {mode}; a mask holds one class index per pixel, as a palette or grey PNG.",
+            "colors instead of indices",
+            path,
+        )
     wrong = sorted(set(np.unique(labels).tolist()) - {*range(num_classes), IGNORE_INDEX})
     if wrong:
-        raise ValueError(
+        raise DataError(
             f"{path} holds the values {wrong[:5]}; use 0 to {num_classes - 1} (the lines of classes.txt) and "
-            f"{IGNORE_INDEX} for unlabeled pixels."
+            f"{IGNORE_INDEX} for unlabeled pixels.",
+            "value out of range",
+            path,
         )
     return labels.astype(np.uint8)

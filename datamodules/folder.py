@@ -25,11 +25,13 @@ from pytorch_lightning.trainer.states import TrainerFn
 
 from datamodules.annotations import Annotation, LabelMap, from_json, to_json
 from datamodules.checking import find_problems
+from datamodules.class_names import read_class_names
 from datamodules.clicks import ClickSimulator
 from datamodules.datamodule import IMAGENET_MEAN, IMAGENET_STD, SegmentationDataModule
 from datamodules.files import in_threads, list_images
 from datamodules.folder_dataset import FolderDataset
 from datamodules.image_cache import belongs_to_cache
+from datamodules.problem import refuse
 from datamodules.sample import IGNORE_INDEX
 from datamodules.scribbles import ScribbleSimulator
 
@@ -81,14 +83,7 @@ class FolderDataModule(SegmentationDataModule):
         self.cache_dir = Path(cache_dir) if cache_dir else self.root / ".gatedcrf"
         self.clicks = click_simulator or ClickSimulator()
         self.scribbles = scribble_simulator or ScribbleSimulator()
-        if not (self.root / "classes.txt").is_file():
-            raise ValueError(f"There is no {self.root / 'classes.txt'}; write one class name per line.")
-        text = (self.root / "classes.txt").read_text(encoding="utf-8-sig").rstrip()
-        self.class_names = [line.strip() for line in text.splitlines()]
-        if "" in self.class_names or len(set(self.class_names)) < self.num_classes:
-            raise ValueError(
-                f"{self.root / 'classes.txt'} has an empty line or a name twice; line k names class k - 1."
-            )
+        self.class_names = read_class_names(self.root / "classes.txt")
         if not 2 <= self.num_classes < IGNORE_INDEX:
             raise ValueError(f"{self.root / 'classes.txt'} names {self.num_classes} classes; 2 to 254 are possible.")
 
@@ -99,19 +94,18 @@ class FolderDataModule(SegmentationDataModule):
             ValueError: A file is wrong, or the cache cannot be written; the message names the remedy.
         """
         if self.trainer is not None and self.trainer.state.fn == TrainerFn.PREDICTING:
-            self._refuse(find_problems(self.predict_split(), training=False))
+            refuse(find_problems(self.predict_split(), training=False))
             return
         marker = self.cache_dir / f"checked-{self._digest()}"
         if not marker.exists():
-            self._refuse(self.problems())
+            refuse(self.check().problems)
             self._write(marker, "")
         self.train_split()
         super().prepare_data()
 
-    def problems(self) -> list[str]:
-        """Read every file of both splits and return what is wrong, a line each."""
-        train = self._split("train", self._weak_files())
-        return find_problems(train, training=True) + find_problems(self.val_split(), training=False)
+    def split_to_check(self, split: str) -> FolderDataset:
+        """Return "train", without simulating labels, or "val"."""
+        return self._split("train", self._weak_files()) if split == "train" else self.val_split()
 
     def train_split(self) -> FolderDataset:
         """Training images with the labels of the chosen supervision."""
@@ -156,11 +150,6 @@ class FolderDataModule(SegmentationDataModule):
             raise ValueError(
                 f"{path} cannot be written ({error}); name another folder with --data.cache_dir."
             ) from error
-
-    def _refuse(self, problems: list[str]) -> None:
-        if problems:
-            more = f"\n... and {len(problems) - 5} more; see: gatedcrf data check" if len(problems) > 5 else ""
-            raise ValueError("\n".join([f"{len(problems)} problems in {self.root}:", *problems[:5]]) + more)
 
     def _weak_files(self) -> dict[str, list[Annotation]] | Path | None:
         """Labels that the user drew, if any."""

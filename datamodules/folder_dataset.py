@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from datamodules.annotations import Annotation, LabelMap
 from datamodules.dataset import SegmentationDataset
 from datamodules.files import image_size, read_image, read_label_map
+from datamodules.problem import DataError
 from datamodules.transforms import Image, Labels
 
 
@@ -80,18 +81,20 @@ class FolderDataset(SegmentationDataset):
         assert self.simulate is not None
         return self.simulate(self._read_map(self.masks, index), self.name(index))
 
-    def problem(self, index: int, training: bool) -> str | None:
-        """Read every file about one image, without simulating labels, and say what is wrong with it."""
+    def problem(self, index: int, training: bool) -> DataError | None:
+        """Read every file about one image, without simulating labels, and return what is wrong with it."""
         try:
             size = read_image(self.images[index]).shape[:2]
             for folder in (self.masks, self.weak):
                 if isinstance(folder, Path) and (labels := self._read_map(folder, index)).shape != size:
-                    return (
+                    return DataError(
                         f"{folder / self.name(index)}.png is {labels.shape[1]} x {labels.shape[0]} but its image is "
-                        f"{size[1]} x {size[0]}; export it at the size of the image."
+                        f"{size[1]} x {size[0]}; export it at the size of the image.",
+                        "size differs",
+                        f"{folder / self.name(index)}.png",
                     )
-        except ValueError as error:
-            return str(error)
+        except DataError as error:
+            return error
         return None
 
     def _factor(self, index: int) -> float:
@@ -107,7 +110,7 @@ class FolderDataset(SegmentationDataset):
             raise ValueError(f"There are no labels for {self.images[index]}.")
         path = folder / f"{self.name(index)}.png"
         if not path.is_file():
-            raise ValueError(f"{path} is missing; every image of that split needs one.")
+            raise DataError(f"{path} is missing; every image of that split needs one.", "missing file", path)
         return read_label_map(path, self.num_classes)
 
 

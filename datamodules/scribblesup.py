@@ -21,6 +21,7 @@ import numpy as np
 
 from datamodules.annotations import Annotation, Points
 from datamodules.files import naming
+from datamodules.problem import DataError
 
 TAGS = (
     *("background", "plane", "bike", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "table", "dog"),
@@ -71,7 +72,7 @@ class ScribbleFiles:
             ValueError: No such file, or one that is not of that form.
         """
         if name not in self.members:
-            raise ValueError(f"{self.path} holds no scribbles of {name}; fetch it again.")
+            raise DataError(f"{self.path} holds no scribbles of {name}; fetch it again.", "no labels", name)
         member = self.members[name]
         with naming(self.path / member, "a file of scribbles"):
             is_folder = self.path.is_dir()
@@ -79,7 +80,8 @@ class ScribbleFiles:
         try:
             return parse(content)
         except ValueError as error:
-            raise ValueError(f"{self.path}: {member}: {error}") from error
+            kind = "cannot be read as a file of scribbles"
+            raise DataError(f"{self.path}: {member}: {error}", kind, member) from error
 
 
 @cache

@@ -11,6 +11,7 @@ from scipy.io import loadmat
 
 from datamodules.annotations import LabelMap
 from datamodules.files import naming, read_label_map
+from datamodules.problem import DataError
 
 CLASSES = (
     *("background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
@@ -97,22 +98,23 @@ class VOCFiles:
             return _read_mat(self.sbd / "cls" / f"{name}.mat")
         if self.augmented is not None:
             return read_label_map(self.augmented / f"{name}.png", len(CLASSES))
-        raise ValueError(
-            f"Full supervision needs SBD's masks and {self.root} has none; see: gatedcrf data download sbd."
+        raise DataError(
+            f"Full supervision needs SBD's mask of {name} and {self.root} has none; see: gatedcrf data download sbd.",
+            "no labels",
+            name,
         )
 
 
-def check_list(split: str, names: Sequence[str], remedy: str) -> None:
-    """Hold the names of a split against the published count and checksum.
-
-    Raises:
-        ValueError: They differ.
-    """
+def unpublished(split: str, names: Sequence[str], remedy: str) -> list[DataError]:
+    """Return how the names of a split differ from the published count and checksum, if they do."""
     count, checksum = PUBLISHED[split]
     if len(names) != count:
-        raise ValueError(f"{split} has {len(names)} images where {count:,} are published; {remedy}")
+        message = f"{split} has {len(names)} images where {count:,} are published; {remedy}"
+        return [DataError(message, "number of images", split)]
     if list_digest(names) != checksum:
-        raise ValueError(f"{split} has {count:,} images but not those that are published; {remedy}")
+        message = f"{split} has {count:,} images but not those that are published; {remedy}"
+        return [DataError(message, "checksum of the list", split)]
+    return []
 
 
 def list_digest(names: Sequence[str]) -> str:
@@ -130,9 +132,10 @@ def _read_list(path: Path) -> list[str]:
 def _read_mat(path: Path) -> LabelMap:
     """Return GTcls.Segmentation of SBD, uint8 (H, W)."""
     if not path.is_file():
-        raise ValueError(f"{path} is missing; fetch SBD again.")
+        raise DataError(f"{path} is missing; fetch SBD again.", "missing file", path)
     with naming(path, "the GTcls of SBD"):
         labels = np.asarray(loadmat(path, variable_names=["GTcls"])["GTcls"][0]["Segmentation"][0])
     if labels.ndim != 2 or labels.dtype.kind not in "ui" or labels.size == 0 or labels.max() >= len(CLASSES):
-        raise ValueError(f"{path} holds no map of the classes 0 to {len(CLASSES) - 1}; fetch SBD again.")
+        message = f"{path} holds no map of the classes 0 to {len(CLASSES) - 1}; fetch SBD again."
+        raise DataError(message, "value out of range", path)
     return labels.astype(np.uint8)

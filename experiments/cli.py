@@ -40,13 +40,14 @@ def main(args: Sequence[str] | None = None) -> None:
     run = import_module(module).run  # imported late: torch and Lightning take seconds
     try:
         run(list(args) if module == "experiments.training" else list(args[1:]))
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, OSError) as error:
         where = Path(traceback.extract_tb(error.__traceback__)[-1].filename)
         root = EXPERIMENTS.parent
         ours = any(
             root / room in where.parents for room in ("losses", "datamodules", "lightning_modules", "experiments")
         )
-        if not (ours or "jsonargparse" in where.parts or isinstance(error, FileNotFoundError)):
+        names_file = isinstance(error, OSError) and error.filename is not None
+        if not (ours or "jsonargparse" in where.parts or names_file):
             raise  # no bad input but a defect, whose traceback matters
         sys.stderr.write(f"gatedcrf: error: {brief(str(error))}\n")
         sys.exit(2)

@@ -17,6 +17,8 @@ from datamodules.cityscapes_files import LABEL_IDS, THINGS, CityscapesFiles
 from datamodules.click_files import Clicks, read_clicks, write_clicks
 from datamodules.clicks import ClickSimulator
 from datamodules.scribblesup import ScribbleFiles, background_clicks
+from datamodules.voc import DERIVED_BACKGROUND
+from experiments.output_file import prepare_file
 
 TOLERANCE = 1e-6  # pixels; the published file differs from its rule by rounding alone
 
@@ -29,8 +31,11 @@ def add_parsers(commands: Any) -> None:
     """
     background = commands.add_parser("background-clicks", help="derive clicks of the background from ScribbleSup")
     background.add_argument("scribbles", help="scribble_annotation.zip, or a folder of its XML files")
-    background.add_argument("--out", default="whats_the_point_clicks_bg.json", help="file to write")
+    background.add_argument(
+        "--out", default=DERIVED_BACKGROUND, help="file to write; default %(default)s, which is found in VOC's folder"
+    )
     background.add_argument("--compare", help="a published file; reports the largest difference to it")
+    background.add_argument("--force", action="store_true", help="replace what is there")
     background.set_defaults(run=_background)
     cityscapes = commands.add_parser("cityscapes-clicks", help="simulate clicks from instanceIds, Sec. 6.4")
     cityscapes.add_argument("root", help="holds leftImg8bit and gtFine")
@@ -38,18 +43,21 @@ def add_parsers(commands: Any) -> None:
     cityscapes.add_argument("--splits", nargs="+", choices=["train", "val"], default=["train", "val"])
     cityscapes.add_argument("--workers", type=int, default=os.cpu_count(), help="processes")
     cityscapes.add_argument("--min_area", type=int, default=256, help="smaller components of stuff get none, pixels")
+    cityscapes.add_argument("--force", action="store_true", help="replace what is there")
     cityscapes.set_defaults(run=_cityscapes)
 
 
 def _background(options: argparse.Namespace) -> None:
-    files = ScribbleFiles(Path(options.scribbles))
+    out, files = Path(options.out), ScribbleFiles(Path(options.scribbles))
+    prepare_file(out, options.force)
     names = sorted(files.members)
+    published = read_clicks(Path(options.compare), {0: 0}) if options.compare else None
     clicks = {name: background_clicks(files.read(name)[0]) for name in track(names, "Reading", transient=True)}
-    write_clicks(Path(options.out), clicks, {0: 0})
+    write_clicks(out, clicks, {0: 0})
     console = Console(soft_wrap=True, highlight=False)
     console.print(f"{options.out}: {sum(map(len, clicks.values()))} clicks in {len(clicks)} images")
-    if options.compare:
-        for line in compare(clicks, read_clicks(Path(options.compare), {0: 0})):
+    if published is not None:
+        for line in compare(clicks, published):
             console.print(line, markup=False)
 
 
@@ -83,6 +91,7 @@ def _cityscapes(options: argparse.Namespace) -> None:
         raise ValueError(f"--workers is {options.workers} and --min_area is {options.min_area}; both are at least 1.")
     files = CityscapesFiles(Path(options.root))
     out = Path(options.out or files.root / "cityscapes_clicks.json")
+    prepare_file(out, options.force)
     images = [(split, name) for split in options.splits for name in files.names(split)]
     simulate = partial(_simulate, files, ClickSimulator(min_area=options.min_area, things=THINGS))
     clicks = dict(_in_parallel(simulate, images, options.workers))

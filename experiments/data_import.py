@@ -1,7 +1,6 @@
 """``gatedcrf data import``: labels drawn in a tool into a folder; ``to-coco``: predictions into COCO results."""
 
 import argparse
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,13 +9,16 @@ from rich.console import Console
 from rich.progress import track
 
 from datamodules.annotations import Annotation, to_json
+from datamodules.class_names import read_class_names
 from datamodules.coco import to_coco_results
 from datamodules.coco_file import read_coco
 from datamodules.cvat import read_cvat
 from datamodules.files import list_images, read_label_map
+from datamodules.json_file import write_json
 from datamodules.label_studio import read_label_studio
 from datamodules.labeling_tools import CLICKS, SCRIBBLES, Simulator
 from datamodules.labelme import read_labelme
+from experiments.output_file import prepare_file
 
 Labels = dict[str, list[Annotation]]
 
@@ -51,7 +53,11 @@ def add_parsers(commands: Any) -> None:
 
 def _import(options: argparse.Namespace) -> None:
     out = Path(options.out)
-    classes = _read_classes(Path(options.classes or out / "classes.txt"))
+    if not options.classes and not (out / "classes.txt").is_file():
+        raise ValueError(
+            f"There is no {out / 'classes.txt'}; write one class name per line, or name it with --classes."
+        )
+    classes = read_class_names(Path(options.classes or out / "classes.txt"))
     found = READERS[options.tool](Path(options.source), classes, SIMULATORS[options.regions])
     console = Console(soft_wrap=True, highlight=False)
     if (out / "images" / "train").is_dir():
@@ -73,16 +79,16 @@ def _import(options: argparse.Namespace) -> None:
     if not drawn:
         raise ValueError(f"{options.source} labels none of the images; draw points, lines or regions.")
     for kind in drawn:
-        _refuse_existing(out / f"{kind}.json", options.force)
+        prepare_file(out / f"{kind}.json", options.force)
     for kind, labels in drawn.items():
         path = out / f"{kind}.json"
-        _write(path, {name: to_json(annotations) for name, annotations in sorted(labels.items())})
+        write_json(path, {name: to_json(annotations) for name, annotations in sorted(labels.items())})
         console.print(f"{path}: {sum(map(len, labels.values()))} {kind} in {len(labels)} images", markup=False)
 
 
 def _to_coco(options: argparse.Namespace) -> None:
     folder, out = Path(options.predictions), Path(options.out)
-    _refuse_existing(out, options.force)
+    prepare_file(out, options.force)
     file = read_coco(Path(options.annotations))
     categories = {label: category for category, label in file.classes(not options.no_background).items()}
     results = []
@@ -97,12 +103,12 @@ def _to_coco(options: argparse.Namespace) -> None:
                 f"{image.size[0]}; predict the images at their own size."
             )
         results += to_coco_results(labels, image.id, categories)
-    _write(out, results)
-    Console(soft_wrap=True, highlight=False).print(
-        f"{out}: {len(results)} results in {len({result['image_id'] for result in results})} of "
-        f"{len(file.images)} images",
-        markup=False,
-    )
+    write_json(out, results)
+    console = Console(soft_wrap=True, highlight=False, markup=False)
+    labeled = len({result["image_id"] for result in results})
+    console.print(f"{out}: {len(results)} results in {labeled} of {len(file.images)} images")
+    if not results:
+        console.print(f"{folder} shows none of its categories; COCO.loadRes cannot read an empty list.")
 
 
 def _read_labelme(source: Path, classes: Sequence[str], simulator: Simulator) -> Labels:
@@ -117,28 +123,6 @@ def _read_labelme(source: Path, classes: Sequence[str], simulator: Simulator) ->
             raise ValueError(f"{path} labels {name!r} again; labels are found by name, so rename one of the images.")
         found[name] = annotations
     return found
-
-
-def _read_classes(path: Path) -> list[str]:
-    if not path.is_file():
-        raise ValueError(f"There is no {path}; write one class name per line, or name it with --classes.")
-    classes = [line.strip() for line in path.read_text(encoding="utf-8-sig").rstrip().splitlines()]
-    if "" in classes or len(set(classes)) < len(classes):
-        raise ValueError(f"{path} has an empty line or a name twice; line k names class k - 1.")
-    return classes
-
-
-def _refuse_existing(path: Path, force: bool) -> None:
-    if path.exists() and not force:
-        raise ValueError(f"{path} is already there; name another, or replace it with --force.")
-
-
-def _write(path: Path, content: object) -> None:
-    """Write JSON, moved into place when it is whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_text(json.dumps(content) + "\n")
-    temporary.replace(path)
 
 
 READERS: Mapping[str, Callable[[Path, Sequence[str], Simulator], Labels]] = {

@@ -38,11 +38,13 @@ def add_parsers(commands: Any) -> None:
 def _show(options: argparse.Namespace) -> None:
     if options.count < 1 or options.crops < 1:
         raise ValueError(f"--count is {options.count} and --crops is {options.crops}; draw at least one.")
+    out = Path(options.out)
+    if out.suffix.lower() != ".png":
+        raise ValueError(f"--out is {out}; the sheet is a PNG, so give it a name that ends in .png.")
     datamodule = load_dataset(options)
     split = datamodule.train_split()
     count = min(options.count, len(split))
     figure = draw([k * len(split) // count for k in range(count)], split, datamodule, options.crops)
-    out = Path(options.out)
     out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out, dpi=100)
     Console(soft_wrap=True, highlight=False).print(f"{count} of {len(split)} training images are in {out}")

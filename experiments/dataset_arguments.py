@@ -2,6 +2,8 @@
 
 import argparse
 import json
+from importlib import import_module
+from inspect import Parameter, signature
 from typing import Any
 
 import yaml
@@ -11,7 +13,7 @@ from datamodules.datamodule import SegmentationDataModule
 from experiments import EXPERIMENTS
 from experiments.inheritance import expand, find_config
 
-SUPERVISIONS = ("clicks", "scribbles", "full")
+SUPERVISIONS = ("clicks", "keypoints", "scribbles", "full")
 
 
 def add_dataset(parser: argparse.ArgumentParser) -> None:
@@ -37,6 +39,7 @@ def load_dataset(options: argparse.Namespace) -> SegmentationDataModule:
         settings |= {"class_path": data.get("class_path", settings.get("class_path")), **data.get("init_args", {})}
     class_path = settings.pop("class_path")
     settings |= {"supervision": options.supervision} | ({} if options.root is None else {"root": options.root})
+    _check_required(options, class_path, settings)
     given = [f"--data.{k}={v if isinstance(v, str) else json.dumps(v)}" for k, v in settings.items()]
     try:
         config = parser.parse_args([f"--data={class_path}", *given, *options.settings])
@@ -44,3 +47,18 @@ def load_dataset(options: argparse.Namespace) -> SegmentationDataModule:
         raise ValueError(f"{options.dataset}: {error}") from error
     datamodule: SegmentationDataModule = parser.instantiate(config).data
     return datamodule
+
+
+def _check_required(options: argparse.Namespace, class_path: str, settings: dict[str, Any]) -> None:
+    """Refuse a folder that the dataset does not take, and name what it needs instead."""
+    module, _, name = class_path.rpartition(".")
+    parameters = signature(getattr(import_module(module), name)).parameters
+    if options.root is not None and "root" not in parameters:
+        raise ValueError(
+            f"The dataset {options.dataset} takes no folder {options.root!r}, but options: --data.NAME=VALUE."
+        )
+    given = {*settings, *(setting.removeprefix("--data.").partition("=")[0] for setting in options.settings)}
+    required = [key for key, parameter in parameters.items() if parameter.default is Parameter.empty]
+    missing = ["its folder" if key == "root" else f"--data.{key}" for key in required if key not in given]
+    if missing:
+        raise ValueError(f"The dataset {options.dataset} lacks {', '.join(missing)}.")

@@ -68,7 +68,20 @@ def test_classes_are_the_19_of_the_table_in_its_order() -> None:
     assert {label: TRAIN_IDS[label] for label in range(34)} == {label: TRAIN_ID.get(label, 255) for label in range(34)}
     assert TRAIN_IDS[-1] == 255
     assert sorted(THINGS) == [index for label, index in TRAIN_ID.items() if 24 <= label <= 33]
-    assert PUBLISHED == {"train": 2975, "val": 500}
+    assert {split: sum(cities.values()) for split, cities in PUBLISHED.items()} == {"train": 2975, "val": 500}
+    assert [len(cities) for cities in PUBLISHED.values()] == [18, 3]
+
+
+def test_cities_with_other_numbers_than_published_are_named(cityscapes_root: Path) -> None:
+    (cityscapes_root / "leftImg8bit/train/zurich").rename(cityscapes_root / "leftImg8bit/train/zuerich")
+    for path in (cityscapes_root / "leftImg8bit/train/zuerich").iterdir():
+        path.rename(path.with_name(path.name.replace("zurich", "zuerich")))
+    cities = {
+        Path(problem.place).name: str(problem) for problem in CityscapesFiles(cityscapes_root).unpublished("train")
+    }
+    assert len(cities) == 18 + 1
+    assert "zuerich has 1 images where 0 are published" in cities["zuerich"]
+    assert "zurich has 0 images where 122 are published" in cities["zurich"]
 
 
 def test_every_label_id_becomes_its_class_or_void(save: Save) -> None:

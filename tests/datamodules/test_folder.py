@@ -36,7 +36,7 @@ def recolor(root: Path) -> None:
 def test_sound_folder_has_no_problems(folder: Folder, supervision: str) -> None:
     data = folder(supervision=supervision)
     data.prepare_data()
-    assert data.problems() == []
+    assert data.check().problems == []
     assert data.class_names == ["sky", "tree"]
     assert [len(data.train_split()), len(data.val_split())] == [3, 2]
 
@@ -60,9 +60,10 @@ def test_problem_names_the_file_and_the_remedy(
 ) -> None:
     break_it(tree)
     data = folder()
-    (problem,) = data.problems()
-    assert re.search(message, problem)
-    with pytest.raises(ValueError, match=f"1 problems in .*tree:\n.*{message}"):
+    (problem,) = data.check().problems
+    assert re.search(message, str(problem))
+    assert Path(problem.place).stem in message.replace("\\", "")
+    with pytest.raises(ValueError, match=message):
         data.prepare_data()
 
 
@@ -70,8 +71,8 @@ def test_many_problems_are_counted_and_the_first_five_shown(folder: Folder, tree
     for index in range(3, 9):
         PILImage.new("RGB", (20, 20)).save(tree / f"images/train/train.{index}.jpg")
     data = folder()
-    assert len(data.problems()) == 6
-    with pytest.raises(ValueError, match=r"(?s)6 problems in .*train\.3.*train\.7.*and 1 more"):
+    assert len(data.check().problems) == 6
+    with pytest.raises(ValueError, match=r"(?s)6 problems:.*train\.3.*train\.7.*and 1 more"):
         data.prepare_data()
     for index in range(3, 9):
         save_mask(tree / f"masks/train/train.{index}.png", np.zeros((20, 20), dtype=np.uint8))

@@ -33,7 +33,7 @@ def test_drawn_clicks_are_used_and_need_no_training_masks(folder: Folder, tree: 
     (tree / "masks/train").rename(tree / "unused")
     (tree / "clicks.json").write_text(json.dumps(CLICKS))
     data = folder()
-    assert data.problems() == []
+    assert data.check().problems == []
     data.prepare_data()
     split = data.train_split()
     assert [vectors(split.labels(index)) for index in range(3)] == [[(1, [[3.5, 4.5]])], [], []]

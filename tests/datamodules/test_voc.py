@@ -15,7 +15,8 @@ from datamodules.annotations import LabelMap, drop_outside, rasterize
 from datamodules.dataset import AugmentedCrops
 from datamodules.image_cache import CachedImages
 from datamodules.sampler import Draw
-from datamodules.voc import VOCDataModule, VOCDataset
+from datamodules.voc import VOCDataModule
+from datamodules.voc_dataset import VOCDataset
 
 Xml = Callable[..., str]
 TRAIN_AUG = ["2007_000032", "2007_000063", "2008_000002", "2010_000001"]
@@ -85,16 +86,17 @@ def test_clicks_of_other_files_are_used_in_their_order(voc_root: Path, tmp_path:
     assert vectors(split.train_split(), "2007_000063") == [(1, [[1, 3]]), (2, [[2, 3]]), (0, [[0, 3]])]
 
 
-def test_missing_clicks_are_refused_by_name(voc_root: Path) -> None:
+def test_images_that_one_file_of_clicks_lacks_are_refused_by_name(voc_root: Path) -> None:
+    """Training on the clicks of the other file alone would not show."""
     path = voc_root / "voc_whats_the_point.json"
     content = json.loads(path.read_text())
     del content["2008_000002"]
     path.write_text(json.dumps(content))
-    assert vectors(open_voc(voc_root).train_split(), "2008_000002")[0][0] == 0  # one file names it
-    background = voc_root / "voc_whats_the_point_bg_from_scribbles.json"
-    background.write_text("{}")
-    with pytest.raises(ValueError, match=r"files of clicks do not name 2008_000002; fetch them again"):
+    with pytest.raises(ValueError, match=r"2008_000002 is not in every file of clicks; fetch them again"):
         open_voc(voc_root).train_split().labels(2)
+    with pytest.raises(ValueError, match=r"^2008_000002 is not in every file of clicks"):
+        open_voc(voc_root).prepare_data()
+    background = voc_root / "voc_whats_the_point_bg_from_scribbles.json"
     background.unlink()
     with pytest.raises(ValueError, match=r"no file .*voc_whats_the_point_bg_from_scribbles\.json"):
         open_voc(voc_root).train_split()
@@ -141,9 +143,7 @@ def test_scribbles_of_an_image_of_another_size_are_refused(scribbled: Callable[.
         message = rf"drawn: the scribbles of 2007_000032 are for {message} pixels but .*2007_000032\.jpg has 40 x 30"
         with pytest.raises(ValueError, match=message):
             split.labels(0)
-        problem = split.problem(0, training=True)
-        assert problem is not None
-        assert "40 x 30" in problem
+        assert "40 x 30" in str(split.problem(0, training=True))
 
 
 def test_rasterizing_first_draws_the_same_vectors_on_the_image(voc_root: Path) -> None:
@@ -193,9 +193,9 @@ def test_rasterized_scribbles_are_read_as_maps(without_sbd: Path) -> None:
 
 def test_rasterized_scribbles_of_another_size_are_a_problem(voc_root: Path) -> None:
     folder = pngs(voc_root / "drawn", size=(40, 30))
-    problems = open_voc(voc_root, supervision="scribbles", scribbles=str(folder)).problems()
-    assert len(problems) == 3
-    assert "2007_000063 are 40 x 30 but its image is 30 x 40" in problems[0]
+    problems = open_voc(voc_root, supervision="scribbles", scribbles=str(folder)).check().problems
+    assert [(problem.kind, problem.place) for problem in problems] == [("size differs", n) for n in TRAIN_AUG[1:]]
+    assert "2007_000063 are 40 x 30 but its image is 30 x 40" in str(problems[0])
 
 
 @pytest.mark.parametrize("form", ["scribble_annotation.zip", "scribble_annotation", "voc_scribbles.zip"])
@@ -247,25 +247,36 @@ def test_image_is_the_photograph(voc_root: Path) -> None:
 def test_lists_that_are_not_published_are_refused_unless_told(voc_root: Path) -> None:
     data = VOCDataModule(str(voc_root), supervision="scribbles")
     remedy = r"fetch VOC and SBD again into .*voc, or pass --data\.published_split=false"
-    with pytest.raises(ValueError, match=f"train_aug has 4 images where 10,582 are published; {remedy}"):
-        data.train_split()
-    with pytest.raises(ValueError, match=f"val has 1 images where 1,449 are published; {remedy}"):
-        data.val_split()
+    train, val = (rf"{n} are published; {remedy}" for n in ("has 4 images where 10,582", "has 1 images where 1,449"))
+    with pytest.raises(ValueError, match=rf"(?s)2 problems:.train_aug {train}.*val {val}"):
+        data.prepare_data()
 
 
 def test_clicks_that_are_not_published_are_refused_unless_named(voc_root: Path) -> None:
-    with pytest.raises(
-        ValueError, match=r"voc_whats_the_point\.json is not the published file; fetch it again, or name"
-    ):
-        VOCDataModule(str(voc_root)).train_split()
-    clicks = [str(voc_root / "voc_whats_the_point.json")]
-    with pytest.raises(ValueError, match="train_aug has 4 images where 10,582 are published"):
-        VOCDataModule(str(voc_root), clicks=clicks).train_split()
+    def problems(**options: Any) -> list[str]:
+        return [str(problem) for problem in VOCDataModule(str(voc_root), **options).quick_problems("train")]
+
+    *files, number = problems()
+    assert all("json is not the published file; fetch it again, or name yours" in problem for problem in files)
+    assert len(files) == 2
+    assert problems(clicks=[str(voc_root / "voc_whats_the_point.json")]) == [number]
+    assert "train_aug has 4 images where 10,582 are published" in number
+
+
+def test_derived_background_stands_in_for_the_published_file(voc_root: Path) -> None:
+    published = voc_root / "voc_whats_the_point_bg_from_scribbles.json"
+    derived = voc_root / "whats_the_point_clicks_bg.json"
+    derived.write_text(json.dumps({name: [{"x": 7, "y": 8, "cls": 0}] for name in TRAIN_AUG}))
+    assert vectors(open_voc(voc_root).train_split(), "2007_000063") == [(12, [[15.25, 20.75]])]  # the published one
+    published.unlink()
+    assert vectors(open_voc(voc_root).train_split(), "2007_000063") == [(12, [[15.25, 20.75]]), (0, [[7, 8]])]
+    files = [p.place for p in VOCDataModule(str(voc_root)).quick_problems("train") if p.kind == "checksum of a file"]
+    assert files == [str(voc_root / "voc_whats_the_point.json")]  # nobody has published the derived one
 
 
 def test_full_supervision_without_sbd_is_refused(without_sbd: Path) -> None:
     with pytest.raises(ValueError, match="train_aug has 2 images where 10,582 are published"):
-        VOCDataModule(str(without_sbd), supervision="full").train_split()
+        VOCDataModule(str(without_sbd), supervision="full").prepare_data()
 
 
 @pytest.mark.parametrize(("supervision", "width"), [("clicks", 1), ("scribbles", 3), ("full", 1)])
@@ -286,14 +297,30 @@ def test_unknown_supervision_is_refused(voc_root: Path) -> None:
 @pytest.mark.parametrize("supervision", ["clicks", "scribbles", "full"])
 def test_sound_trees_have_no_problems_and_broken_files_are_named(voc_root: Path, supervision: str) -> None:
     data = open_voc(voc_root, supervision=supervision)
-    assert data.problems() == []
+    assert data.check().problems == []
     photograph = voc_root / "VOCdevkit/VOC2012/JPEGImages/2008_000002.jpg"
     photograph.write_bytes(photograph.read_bytes()[:300])
     (voc_root / "VOCdevkit/VOC2012/SegmentationClass/2007_000033.png").unlink()
-    problems = open_voc(voc_root, supervision=supervision).problems()
-    assert len(problems) == 2
-    assert "2008_000002.jpg cannot be read" in problems[0]
-    assert "SegmentationClass/2007_000033.png" in problems[1]
+    findings = open_voc(voc_root, supervision=supervision).check()
+    assert findings.images == {"train": 4, "val": 1}
+    unreadable, missing = findings.problems
+    assert (unreadable.kind, unreadable.place) == ("cannot be read as an image", str(photograph))
+    assert "2008_000002.jpg cannot be read" in str(unreadable)
+    assert missing.kind == "missing file"
+    assert "SegmentationClass/2007_000033.png" in str(missing)
+
+
+def test_check_goes_on_after_lists_and_files_that_are_wrong(voc_root: Path) -> None:
+    (voc_root / "VOCdevkit/VOC2012/JPEGImages/2007_000033.jpg").unlink()  # of val
+    findings = VOCDataModule(str(voc_root)).check()
+    assert findings.images == {"train": 4, "val": 1}
+    assert [problem.kind for problem in findings.problems] == [
+        *("checksum of a file", "checksum of a file", "number of images", "number of images", "missing file"),
+    ]
+    (voc_root / "voc_whats_the_point.json").write_text("[]")
+    findings = VOCDataModule(str(voc_root)).check()
+    assert findings.images == {"val": 1}
+    assert [problem.kind for problem in findings.problems] == ["cannot be opened", "number of images", "missing file"]
 
 
 def test_histogram_counts_the_clicks_inside(voc_root: Path) -> None:

@@ -11,7 +11,7 @@ from PIL import Image as PILImage
 from scipy.io import loadmat, savemat
 
 from datamodules.annotations import LabelMap
-from datamodules.voc_files import CLASSES, PUBLISHED, VOCFiles, check_list, list_digest
+from datamodules.voc_files import CLASSES, PUBLISHED, VOCFiles, list_digest, unpublished
 
 Masks = dict[str, LabelMap]
 TRAIN_AUG = ["2007_000032", "2007_000063", "2008_000002", "2010_000001"]
@@ -116,7 +116,9 @@ def test_without_sbd_only_masks_of_voc_exist(voc_root: Path, voc_masks: Masks) -
     files = VOCFiles(without_sbd(voc_root))
     for name, mask in voc_masks.items():
         np.testing.assert_array_equal(files.mask(name), mask)
-    with pytest.raises(ValueError, match=r"needs SBD's masks and .*voc has none; see: gatedcrf data download sbd"):
+    with pytest.raises(
+        ValueError, match=r"needs SBD's mask of 2008_000002 and .*voc has none; see: gatedcrf data download sbd"
+    ):
         files.mask("2008_000002")
 
 
@@ -191,18 +193,18 @@ def test_published_counts_and_checksums() -> None:
     }
 
 
-def test_list_of_another_length_or_with_other_names_is_refused() -> None:
-    with pytest.raises(ValueError, match="train_aug has 1464 images where 10,582 are published; do this"):
-        check_list("train_aug", [str(k) for k in range(1464)], "do this")
-    with pytest.raises(ValueError, match="val has 1,449 images but not those that are published; do that"):
-        check_list("val", [str(k) for k in range(1449)], "do that")
+def test_list_of_another_length_or_with_other_names_is_a_problem() -> None:
+    (number,) = unpublished("train_aug", [str(k) for k in range(1464)], "do this")
+    assert str(number) == "train_aug has 1464 images where 10,582 are published; do this"
+    (names,) = unpublished("val", [str(k) for k in range(1449)], "do that")
+    assert str(names) == "val has 1,449 images but not those that are published; do that"
+    assert (number.kind, names.kind) == ("number of images", "checksum of the list")
 
 
-def test_list_that_is_published_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_list_that_is_published_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(PUBLISHED, "val", (2, md5(b"a\nb\n").hexdigest()))
-    check_list("val", ["b", "a"], "do nothing")
-    with pytest.raises(ValueError, match="not those"):
-        check_list("val", ["b", "c"], "fetch it")
+    assert unpublished("val", ["b", "a"], "do nothing") == []
+    assert len(unpublished("val", ["b", "c"], "fetch it")) == 1
 
 
 def test_classes_are_those_of_voc_in_its_order() -> None:

@@ -1,9 +1,20 @@
+import json
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from datamodules.dataset import AugmentedCrops
+from datamodules.sample import IGNORE_INDEX
+from datamodules.sampler import Draw
+from datamodules.transforms import RandomScaleCropFlip
+from experiments import RESULT
 from experiments.cli import main
+from experiments.run import load_datamodule
 
 SMALL = [
     "--trainer.max_steps=4",
@@ -45,3 +56,62 @@ def fit(tmp_path_factory: pytest.TempPathFactory) -> Fit:
 def finished(fit: Fit) -> Path:
     """A run directory that all tests may read."""
     return fit()
+
+
+@pytest.fixture
+def folder_root(tmp_path: Path) -> Path:
+    """Two halves of different color: class 0 on the left, class 1 on the right."""
+    root = tmp_path / "folder"
+    (root / "images" / "test").mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for split in ("train", "val"):
+        for kind in ("images", "masks"):
+            (root / kind / split).mkdir(parents=True)
+        for index in range(3):
+            image = rng.integers(0, 40, size=(48, 64, 3), dtype=np.uint8)
+            image[:, 32:] += 180
+            Image.fromarray(image).save(root / "images" / split / f"{split}{index}.png")
+            Image.fromarray(np.repeat([[0] * 32 + [1] * 32], 48, axis=0).astype(np.uint8)).save(
+                root / "masks" / split / f"{split}{index}.png"
+            )
+    Image.fromarray(image).resize((50, 37)).save(root / "images" / "test" / "unseen.jpg")
+    (root / "classes.txt").write_text("left\nright\n")
+    return root
+
+
+@pytest.fixture(scope="session")
+def fit_a_step() -> Callable[..., dict[str, Any]]:
+    """Run the real ``gatedcrf fit`` for one step of a small network on any dataset and return its result."""
+
+    def run(folder: Path, dataset: str, supervision: str, *options: str) -> dict[str, Any]:
+        configs = ["base.yaml", f"datasets/{dataset}.yaml", f"supervision/{supervision}.yaml", "losses/gcrf_s.yaml"]
+        network = ["backbone=resnet10t", "pretrained=false", "channels=16"]
+        small = ["--trainer.max_steps=1", "--trainer.val_check_interval=1", "--trainer.num_sanity_val_steps=0"]
+        small += [
+            "--trainer.log_every_n_steps=1",
+            "--model.first_step=0",
+            *(f"--model.network.init_args.{option}" for option in network),
+        ]
+        small += ["--data.crop=32", "--data.batch_size=2", "--data.num_workers=0"]
+        small += ["--data.published_split=false"] if dataset in ("voc", "cityscapes") else []
+        args = [part for config in configs for part in ("-c", config)]
+        main(["fit", *args, *small, f"--trainer.default_root_dir={folder}", *options])
+        result: dict[str, Any] = json.loads((folder / RESULT).read_text())
+        assert "train/gated_crf" in (folder / "metrics.csv").read_text().splitlines()[0]
+        return result
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def labels_seen() -> Callable[[Path], Counter[int]]:
+    """Count the labels of all training images of at most 96 pixels as a run reads them, but in crops that hold all."""
+
+    def count(run: Path) -> Counter[int]:
+        data = load_datamodule(run)
+        split = data.train_split()
+        crops = AugmentedCrops(split, RandomScaleCropFlip(96, (1.0, 1.0), 0.0, data.transform.width), data.seed)
+        values = [v for k in range(len(split)) for v in crops[Draw(k, 0, k)]["target"].flatten().tolist()]
+        return Counter(value for value in values if value != IGNORE_INDEX)
+
+    return count

@@ -83,7 +83,8 @@ def test_comparison_reports_the_largest_difference(
     content["2008_005277"][1]["y"] += shift
     (tmp_path / "theirs.json").write_text(json.dumps(content))
     capsys.readouterr()
-    command("background-clicks", scribbles, "--out", tmp_path / "ours.json", "--compare", tmp_path / "theirs.json")
+    compared = ["--compare", tmp_path / "theirs.json", "--force"]
+    command("background-clicks", scribbles, "--out", tmp_path / "ours.json", *compared)
     line = capsys.readouterr().out.splitlines()[-1]
     assert all(part in line for part in report)
 
@@ -108,7 +109,7 @@ def test_broken_scribbles_leave_an_older_file_alone(
         archive.writestr("scribble_annotation/pascal_2012/2011_000001.xml", "<annotation></annotation>")
     (tmp_path / "clicks.json").write_text("older")
     with pytest.raises(SystemExit, match="2"):
-        command("background-clicks", scribbles, "--out", tmp_path / "clicks.json")
+        command("background-clicks", scribbles, "--out", tmp_path / "clicks.json", "--force")
     assert "2011_000001.xml: <size/height> holds ''" in capsys.readouterr().err
     assert (tmp_path / "clicks.json").read_text() == "older"
 
@@ -179,10 +180,29 @@ def test_splits_and_the_smallest_area_are_options(cityscapes_root: Path, tmp_pat
         (["--splits", "train", "--min_area", "255"], TRAIN, 3),
         (["--splits", "val", "train", "--min_area", "1"], TRAIN + VAL, 4),
     ]:
-        command("cityscapes-clicks", cityscapes_root, "--workers", "1", "--out", out, *options)
+        command("cityscapes-clicks", cityscapes_root, "--workers", "1", "--force", "--out", out, *options)
         content = json.loads(out.read_text())
         assert sorted(content) == sorted(names)
         assert sum(item["cls"] == LABEL_IDS[5] for items in content.values() for item in items) == poles
+
+
+@pytest.mark.parametrize("name", ["background-clicks", "cityscapes-clicks"])
+def test_file_that_cannot_be_written_is_refused_before_the_work(
+    scribbles: Path, cityscapes_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    source = {"background-clicks": scribbles, "cityscapes-clicks": cityscapes_root}[name]
+    (tmp_path / "older.json").write_text("older")
+    for out, message in [
+        (tmp_path / "older.json", "older.json is already there; name another, or replace it with --force"),
+        (tmp_path / "older.json" / "new.json", "new.json cannot be written (File exists); name another"),
+        (tmp_path, f"{tmp_path} is a folder; name a file"),
+    ]:
+        with pytest.raises(SystemExit, match="2"):
+            command(name, source, "--out", out)
+        assert message in capsys.readouterr().err
+    assert (tmp_path / "older.json").read_text() == "older"
+    command(name, source, "--out", tmp_path / "new" / "folder" / "new.json")
+    assert (tmp_path / "new" / "folder" / "new.json").is_file()
 
 
 @pytest.mark.parametrize("option", ["--workers", "--min_area"])

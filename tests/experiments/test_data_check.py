@@ -1,0 +1,123 @@
+"""``gatedcrf data check``: problems counted by kind, and what training sees of a sound dataset."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from experiments.cli import main
+
+
+def check(*args: str | Path, capsys: pytest.CaptureFixture[str], fails: bool) -> list[str]:
+    """Run the command and return what it prints."""
+    if fails:
+        with pytest.raises(SystemExit, match="1"):
+            main(["data", "check", *map(str, args)])
+    else:
+        main(["data", "check", *map(str, args)])
+    return capsys.readouterr().out.splitlines()
+
+
+def rows(printed: list[str]) -> list[list[str]]:
+    """Return the cells of the table, lines of a cell joined."""
+    found: list[list[str]] = []
+    for line in printed:
+        if line.startswith("│"):
+            cells = [cell.strip() for cell in line.strip("│").split("│")]
+            if cells[0] or not found:
+                found.append(cells)
+            else:
+                found[-1] = [f"{a} {b}".strip() for a, b in zip(found[-1], cells, strict=True)]
+    return found
+
+
+def test_problems_are_counted_by_kind_with_their_first_files(
+    folder_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for index in range(3, 9):
+        (folder_root / f"images/train/train{index}.png").write_bytes(
+            (folder_root / "images/train/train0.png").read_bytes()
+        )
+    image = folder_root / "images" / "val" / "val2.png"
+    image.write_bytes(image.read_bytes()[:200])
+    printed = check(folder_root, capsys=capsys, fails=True)
+    assert rows(printed) == [
+        ["missing file", "6", "train3.png, train4.png, train5.png, train6.png, train7.png, ..."],
+        ["cannot be read as an image", "1", "val2.png"],
+    ]
+    assert printed[-1] == "7 problems; 9 training and 3 validation images were read"
+    assert [Path(line.split(" is missing;")[0]).stem for line in printed if " is missing;" in line] == [
+        f"train{index}" for index in range(3, 8)
+    ]
+    assert any(line.startswith(f"{image} cannot be read as an image") for line in printed)
+    printed = check(folder_root, "--all", capsys=capsys, fails=True)
+    assert [Path(line.split(" is missing;")[0]).stem for line in printed if " is missing;" in line] == [
+        f"train{index}" for index in range(3, 9)
+    ]
+
+
+def test_lists_and_files_are_checked_in_one_run(
+    voc_root: Path, cityscapes_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (voc_root / "VOCdevkit/VOC2012/JPEGImages/2007_000033.jpg").unlink()
+    printed = check(voc_root, "--dataset", "voc", capsys=capsys, fails=True)
+    assert [row[:2] for row in rows(printed)] == [
+        ["checksum of a file", "2"],
+        ["number of images", "2"],
+        ["missing file", "1"],
+    ]
+    assert "4 training and 1 validation images were read" in printed[-1]
+    printed = check(cityscapes_root, "--dataset=cityscapes", capsys=capsys, fails=True)
+    assert [row[:2] for row in rows(printed)] == [["number of images", str(18 + 3)], ["cannot be opened", "1"]]
+    assert any("cityscapes_clicks.json; simulate it" in line for line in printed)
+    assert "0 training and 1 validation images were read" in printed[-1]
+
+
+def test_sound_folder_shows_the_labels_of_each_class(folder_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    printed = check(folder_root, "--supervision", "full", capsys=capsys, fails=False)
+    assert rows(printed) == [[name, "3", str(3 * 48 * 32)] for name in ("left", "right")]
+    assert printed[-1] == "2 classes, 3 training and 3 validation images, no problems"
+
+
+def test_clicks_are_counted_and_names_what_cannot_be_learned(
+    folder_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    inside, outside = {"class": 0, "points": [[3, 4]]}, {"class": 0, "points": [[64, 4]]}
+    (folder_root / "clicks.json").write_text(json.dumps({"train0": [inside, inside], "train1": [outside]}))
+    main(["data", "check", str(folder_root)])
+    printed = capsys.readouterr().out
+    assert "2 training images without a label, 1 clicks outside their image" in printed
+    assert "No training image has a label of 'right'" in printed
+
+
+def test_check_reads_a_dataset_by_its_name(voc_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["data", "check", str(voc_root), "--dataset", "voc", "--data.published_split=false"])
+    printed = capsys.readouterr().out
+    assert "21 classes, 4 training and 1 validation images, no problems" in printed
+    assert "1 clicks outside their image" in printed
+    assert "2008_000002" in printed
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--dataset=coco"], "lacks --data.images, --data.train_annotations, --data.val_annotations."),
+        (["--dataset=voc"], "The dataset voc lacks its folder."),
+        (["there", "--dataset=shapes"], "The dataset shapes takes no folder 'there'"),
+        (["--dataset=voc", "--supervision=keypoints", "there"], "supervision is 'keypoints'; VOC has clicks"),
+    ],
+)
+def test_what_a_dataset_needs_is_named(args: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["data", "check", *args])
+    assert message in capsys.readouterr().err
+
+
+def test_one_file_of_clicks_needs_no_brackets(voc_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    objects = voc_root / "voc_whats_the_point.json"
+    options = ["--dataset=voc", "--data.published_split=false"]
+    alone = check(voc_root, *options, f"--data.clicks={objects}", capsys=capsys, fails=False)
+    assert rows(alone)[0] == ["background", "0", "0"]
+    both = ["voc_whats_the_point.json", "voc_whats_the_point_bg_from_scribbles.json"]
+    listed = f"--data.clicks={json.dumps([str(voc_root / name) for name in both])}"
+    assert rows(check(voc_root, *options, listed, capsys=capsys, fails=False))[0] == ["background", "3", "6"]
