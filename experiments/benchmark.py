@@ -1,4 +1,4 @@
-"""``gatedcrf benchmark``: what the loss and the data cost, measured on this machine."""
+"""``gatedcrf benchmark``: what the loss, the data and a training step cost, measured on this machine."""
 
 import argparse
 import json
@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from experiments import benchmark_data, benchmark_loss, benchmark_report
+from experiments import benchmark_data, benchmark_loss, benchmark_report, benchmark_train
 from experiments.report import to_markdown
 
 
@@ -38,6 +38,7 @@ def run(args: Sequence[str]) -> None:
     loss.add_argument("--out", default="runs/benchmark", help="folder of loss.json, loss.md and loss.png")
     loss.set_defaults(run=_measure_loss)
     benchmark_data.add_parser(commands)
+    benchmark_train.add_parser(commands)
     options = parser.parse_args(args)
     options.run(options)
 

@@ -250,10 +250,16 @@ def by_pillow(path: Path, clicks: Clicks, matrix: Matrix) -> dict[str, torch.Ten
     return {"image": planes.permute(2, 0, 1), "target": labels, "valid": inside.bool()}
 
 
-def draw_photographs(folder: Path, number: int) -> None:
-    """Write JPEGs of 500 x 375 pixels and quality 90, about as hard to decode as photographs: smooth, edges, grain."""
+def draw_photographs(folder: Path, number: int, size: tuple[int, int] = (500, 375), suffix: str = "jpg") -> None:
+    """Write images of quality 90, about as hard to decode as photographs: smooth, edges, grain.
+
+    Args:
+        folder: Where, not there yet.
+        number: Of images.
+        size: (W, H), pixels.
+        suffix: "jpg" or "png".
+    """
     folder.mkdir(parents=True)
-    size = (500, 375)
     for index in range(number):
         rng = np.random.default_rng([SEED, index])
         image = np.full((*size[::-1], 3), 128.0)
@@ -266,7 +272,7 @@ def draw_photographs(folder: Path, number: int) -> None:
             cv2.ellipse(shape, center, axes, rng.uniform(0, 180), 0, 360, 1, cv2.FILLED)
             image[shape == 1] = 0.3 * image[shape == 1] + 0.7 * rng.uniform(0, 255, size=3)
         image += rng.normal(0, 6, size=(*size[::-1], 1))
-        PILImage.fromarray(image.clip(0, 255).astype(np.uint8)).save(folder / f"{index:03}.jpg", quality=90)
+        PILImage.fromarray(image.clip(0, 255).astype(np.uint8)).save(folder / f"{index:03}.{suffix}", quality=90)
 
 
 def _move(points: NDArray[np.float64], matrix: Matrix) -> NDArray[np.float64]:
