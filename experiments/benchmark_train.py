@@ -49,7 +49,7 @@ def add_parser(commands: Any) -> None:
     rows = [name for name in VARIANTS if gpu or name != "fp16"]
     parser.add_argument("--sizes", nargs="+", choices=list(SETTINGS), default=sizes, help=text)
     parser.add_argument("--rows", nargs="+", choices=rows, default=rows, help="ways to run a step")
-    parser.add_argument("--steps", type=int, default=60, help="per run of the comparison with Lightning")
+    parser.add_argument("--steps", type=int, default=32, help="per run of the comparison with Lightning")
     parser.add_argument("--repeats", type=int, default=5, help="turns; a row that has taken a minute is not repeated")
     parser.add_argument("--num_workers", type=int, default=8 if gpu else 1, help="loader processes")
     parser.add_argument("--out", default="runs/benchmark", help="folder of train.json and train.md")
