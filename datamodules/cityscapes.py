@@ -7,7 +7,7 @@ from pathlib import Path
 
 from datamodules.annotations import LabelMap
 from datamodules.checking import find_unlabeled
-from datamodules.cityscapes_files import CLASSES, PUBLISHED, TRAIN_IDS, CityscapesFiles
+from datamodules.cityscapes_files import CLASSES, LABEL_IDS, PUBLISHED, TRAIN_IDS, CityscapesFiles
 from datamodules.click_files import Clicks, read_clicks
 from datamodules.datamodule import IMAGENET_MEAN, IMAGENET_STD, SegmentationDataModule
 from datamodules.dataset import SegmentationDataset
@@ -85,6 +85,8 @@ class CityscapesDataModule(SegmentationDataModule):
     Raises:
         ValueError: An unknown supervision.
     """
+
+    label_ids = LABEL_IDS
 
     def __init__(
         self,

@@ -48,6 +48,8 @@ class SegmentationDataModule(LightningDataModule, ABC):
     """
 
     class_names: list[str]
+    label_ids: Sequence[int] | None = None
+    """What a benchmark server wants instead of class indices."""
 
     def __init__(
         self,

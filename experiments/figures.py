@@ -18,7 +18,8 @@ from datamodules.sample import IGNORE_INDEX
 from datamodules.transforms import Labels
 from experiments.run import load_datamodule
 from lightning_modules.palette import colorize, voc_palette
-from losses.affinity import GaussianKernel
+from losses import GaussianKernel
+from losses.kernel_mosaic import mosaic
 
 SPARSE = 0.002  # share of labeled pixels below which each is drawn as a dot
 INCHES = 1.8  # per picture
@@ -127,15 +128,6 @@ def kernel_mosaic(
     Returns:
         float32 (H', W') in [0, 1], a value per cell; anchors are 1.
     """
-    kernel = kernel or GaussianKernel()
-    side = 2 * radius + 1
-    rows, columns = (length // stride // side for length in image.shape[:2])
-    colors = torch.from_numpy(image).permute(2, 0, 1).float() / torch.tensor(IMAGENET_STD).view(3, 1, 1)
-    cells = F.avg_pool2d(colors, stride)[:, : rows * side, : columns * side]
-    windows = cells.reshape(3, rows, side, columns, side).permute(1, 3, 0, 2, 4).flatten(0, 1)
-    scaled = windows / kernel.sigma["rgb"]
-    color = (scaled - scaled[..., radius, radius, None, None]).square().sum(1) / 2
-    offsets = range(-radius, radius + 1)
-    space = torch.tensor([[kernel.at_distance(dy, dx) for dx in offsets] for dy in offsets])
-    values = torch.exp(-color - space).view(rows, columns, side, side).permute(0, 2, 1, 3)
-    return np.asarray(values.reshape(rows * side, columns * side))
+    colors = torch.from_numpy(image).permute(2, 0, 1)[None].float() / torch.tensor(IMAGENET_STD).view(3, 1, 1)
+    features = {"rgb": F.avg_pool2d(colors, stride)}
+    return np.asarray(mosaic(features, [kernel or GaussianKernel()], radius)[0])

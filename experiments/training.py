@@ -1,6 +1,7 @@
 """``gatedcrf fit | validate | test | predict``: LightningCLI with the project's defaults."""
 
 import json
+import re
 import signal
 import sys
 import warnings
@@ -19,6 +20,8 @@ from datamodules.datamodule import SegmentationDataModule
 from experiments import RESULT
 from experiments.errors import brief
 from experiments.inheritance import expand_arguments
+from lightning_modules.callbacks import PredictionWriter
+from lightning_modules.inference import WHOLE_IMAGE, Inference
 from lightning_modules.weak_segmentation import WeakSegmentation
 
 HARMLESS = (
@@ -72,6 +75,7 @@ class CLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Declare ``base`` and what follows from the dataset or from the seed."""
+        parser.add_lightning_class_args(PredictionWriter, "predictions")
         parser.add_argument("--base", type=list[str] | str | None, default=None, help="Files that this file changes.")
         parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=int)
         parser.link_arguments("data.num_classes", "model.network.init_args.num_classes", apply_on="instantiate")
@@ -105,7 +109,7 @@ class CLI(LightningCLI):
             if "pretrained" in config.model.network.init_args:
                 config.model.network.init_args.pretrained = False  # the checkpoint holds the weights
             config.trainer.logger = False  # or the history of the run would be logged over
-            run = run / str(self.subcommand)
+            run = run / evaluation_folder(str(self.subcommand), Inference(**vars(config.model.inference)))
         config.trainer.default_root_dir = str(run)
         loggers = config.trainer.logger
         for logger in loggers if isinstance(loggers, list) else [loggers]:
@@ -117,20 +121,22 @@ class CLI(LightningCLI):
         if self.trainer.global_step < self.trainer.max_steps:
             return
         self.trainer.save_checkpoint(Path(self.trainer.default_root_dir) / "checkpoints" / "last.ckpt")
-        if self.model.validated_at != self.trainer.max_steps:
+        if self.model.evaluation is None or self.model.evaluation.step != self.trainer.max_steps:
             self.trainer.validate(self.model, datamodule=self.datamodule, verbose=False)
         write_result(self.model, self.trainer)
 
 
+def evaluation_folder(command: str, inference: Inference) -> str:
+    """Return where in a run its evaluation goes: each way of inference has its own folder."""
+    name = command if inference == WHOLE_IMAGE else f"{command} {inference.name}"
+    return re.sub(r"[^\w.]+", "-", name)
+
+
 @rank_zero_only
 def write_result(model: WeakSegmentation, trainer: Trainer) -> None:
-    """Write mIoU and IoU per class, percent, of the final weights into the run directory, in one move."""
-    iou = model.val_iou.tolist()
-    result = {
-        "miou": round(float(model.val_iou.nanmean()), 4),
-        "iou": {n: None if v != v else round(v, 4) for n, v in zip(model.class_names, iou, strict=True)},
-        "steps": trainer.max_steps,
-    }
+    """Write the evaluation of the final weights, and the best mIoU on the way, into the run directory, in one move."""
+    assert model.evaluation is not None
+    result = model.evaluation.summary() | model.best.summary()
     path = Path(trainer.default_root_dir) / RESULT
     temporary = path.with_suffix(".part")
     temporary.write_text(json.dumps(result, indent=2) + "\n")

@@ -1,19 +1,21 @@
 """Training with L = L_CE + lambda L_GCRF, Sec. 3 and 4.1."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 from pytorch_lightning import LightningModule
 from pytorch_lightning.utilities import rank_zero_warn
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.optim import SGD
 from torch.optim.lr_scheduler import LambdaLR
+from torchmetrics import SumMetric
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 from datamodules.sample import IGNORE_INDEX, Sample
-from lightning_modules.intersection_over_union import iou_per_class
+from lightning_modules.evaluation import Best, Evaluation
+from lightning_modules.inference import WHOLE_IMAGE, Inference, resize
 
 
 class WeakSegmentation(LightningModule):
@@ -36,6 +38,7 @@ class WeakSegmentation(LightningModule):
         momentum: Of SGD.
         weight_decay: Of SGD, on all parameters.
         power: Of the polynomial schedule.
+        inference: How images are evaluated and predicted.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class WeakSegmentation(LightningModule):
         momentum: float = 0.9,
         weight_decay: float = 1e-4,
         power: float = 0.9,
+        inference: Inference = WHOLE_IMAGE,
     ) -> None:
         super().__init__()
         self.network = network
@@ -67,21 +71,27 @@ class WeakSegmentation(LightningModule):
         self.momentum = momentum
         self.weight_decay = weight_decay
         self.power = power
+        self.inference = inference
         self.class_names = list(class_names)
-        self.val_iou = torch.full((len(self.class_names),), torch.nan)  # percent, of the last evaluation
-        self.validated_at = -1  # global step of the last evaluation
+        self.evaluation: Evaluation | None = None  # the last one
+        self.best = Best()  # of those during training
+        self.loaded_step = 0  # that of a checkpoint whose weights these are
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
         self.confusion = MulticlassConfusionMatrix(
             len(self.class_names), ignore_index=IGNORE_INDEX, validate_args=False
         )
+        self.images = SumMetric()
 
     def standardize(self, image: Tensor) -> Tensor:
         """Map uint8 (N, 3, H, W) to float of zero mean and unit deviation."""
         return (image - self.mean) / self.std  # type: ignore[operator]
 
     def forward(self, image: Tensor) -> Tensor:
-        """Return class probabilities, (N, C, H, W), of RGB images, uint8 (N, 3, H, W)."""
+        """Return class probabilities, (N, C, H, W), of RGB images, uint8 (N, 3, H, W); see :class:`Inference`."""
+        return self.inference(self._probs, image)
+
+    def _probs(self, image: Tensor) -> Tensor:
         logits: Tensor = self.network(self.standardize(image))
         return _resize(logits, image).softmax(dim=1)
 
@@ -102,18 +112,25 @@ class WeakSegmentation(LightningModule):
         return loss
 
     def validation_step(self, batch: Sample, batch_idx: int) -> Tensor:
-        """Count the confusions of whole images and return the predicted classes, uint8 (N, H, W)."""
+        """Count the confusions and return the predicted classes, uint8 (N, H, W)."""
         prediction = self.predict_step(batch, batch_idx)
-        self.confusion.update(prediction, batch["target"])
+        unseen = prediction == IGNORE_INDEX
+        self.confusion.update(prediction, batch["target"].masked_fill(unseen, IGNORE_INDEX))
+        self.images.update(len(prediction))
         return prediction
 
     def on_validation_epoch_end(self) -> None:
         """Log mIoU over the split, in percent, and per class; a class that is nowhere counts nowhere."""
-        self.val_iou = 100 * iou_per_class(self.confusion.compute().cpu())  # in float64, which not every device has
-        self.validated_at = self.global_step
+        counts, images = self.confusion.compute().cpu(), int(self.images.compute())
         self.confusion.reset()
-        self.log("val/miou", self.val_iou.nanmean(), prog_bar=True)
-        present = {f"val/iou/{n}": v for n, v in zip(self.class_names, self.val_iou, strict=True) if not v.isnan()}
+        self.images.reset()
+        if self.trainer.sanity_checking:
+            return
+        step = max(self.global_step, self.loaded_step)  # the former is 0 where nothing is trained
+        self.evaluation = found = Evaluation(self.inference.name, self.class_names, counts, images, step)
+        self.best = self.best.or_better(found)
+        self.log("val/miou", found.miou, prog_bar=True)
+        present = {f"val/iou/{n}": v for n, v in zip(self.class_names, found.iou, strict=True) if not v.isnan()}
         self.log_dict(present)
 
     def test_step(self, batch: Sample, batch_idx: int) -> Tensor:
@@ -125,9 +142,18 @@ class WeakSegmentation(LightningModule):
         self.on_validation_epoch_end()
 
     def predict_step(self, batch: Sample, batch_idx: int) -> Tensor:
-        """Return the predicted classes, uint8 (N, H, W)."""
-        probs: Tensor = self(batch["image"])
-        return probs.argmax(dim=1).to(torch.uint8)
+        """Return the predicted classes, uint8 (N, H, W); IGNORE_INDEX where the inference does not look."""
+        confidence, classes = self(batch["image"]).max(dim=1)
+        return classes.to(torch.uint8).masked_fill(confidence == 0, IGNORE_INDEX)  # type: ignore[no-any-return]
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Remember the best evaluation, so that a resumed run reports it."""
+        checkpoint["best"] = tuple(self.best)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Restore it, and remember when the weights were saved."""
+        self.best = Best(*checkpoint.get("best", ()))
+        self.loaded_step = int(checkpoint["global_step"])
 
     def decay(self, step: int) -> float:
         """Return (1 - step / max_steps)^power, 0 from ``max_steps`` on."""
@@ -162,4 +188,4 @@ class WeakSegmentation(LightningModule):
 
 
 def _resize(logits: Tensor, like: Tensor) -> Tensor:
-    return F.interpolate(logits.float(), size=like.shape[-2:], mode="bilinear", align_corners=False)
+    return resize(logits.float(), like.shape[-2:])

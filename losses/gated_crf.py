@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from losses import checks, tensor_form
 from losses.affinity import GaussianKernel, mix, radius_for
+from losses.kernel_mosaic import mosaic
 from losses.operator import FILTERS, choose_engine, pairwise_energy
 
 ENGINES = ("auto", *FILTERS, "tensor")
@@ -100,6 +101,21 @@ class GatedCRFLoss(nn.Module):
             energy = self._energy(probs, maps, src, dst)
             by_source = self.authors_denominator and destination is None
             return energy / (src if by_source else dst).sum().clamp(min=1)  # no pixel, no energy
+
+    def draw_kernels(self, features: Mapping[str, Tensor], size: Sequence[int]) -> Tensor:
+        """Return K, relative to its value at the anchors, around anchors one window apart, for a picture.
+
+        Args:
+            features: As for :meth:`forward`.
+            size: (H, W) of the logits grid.
+
+        Returns:
+            float (N, H', W') in [0, 1], see :func:`losses.kernel_mosaic.mosaic`.
+        """
+        used = {name for kernel in self.kernels for name in kernel.modalities}
+        maps = {name: _pool(features[name].float(), torch.Size(size)) for name in features if name in used or not used}
+        kernels = mosaic(maps, self.kernels, self.radius)
+        return (kernels / sum(kernel.weight for kernel in self.kernels)).clamp(0, 1)
 
     def _energy(self, probs: Tensor, maps: Mapping[str, Tensor], source: Tensor, destination: Tensor) -> Tensor:
         wide = torch.promote_types(probs.dtype, torch.float32)

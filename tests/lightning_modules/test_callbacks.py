@@ -11,7 +11,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from datamodules.sample import Sample
-from lightning_modules.callbacks import PerClassTable, PredictionGallery, PredictionWriter
+from lightning_modules.callbacks import EvaluationReport, PredictionGallery, PredictionWriter
 from lightning_modules.weak_segmentation import WeakSegmentation
 
 Trainer = Callable[..., pl.Trainer]
@@ -52,15 +52,15 @@ def test_table_lists_every_class_and_the_mean(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     model = module()
-    getattr(trainer(callbacks=[PerClassTable()]), evaluation)(model, loader(*SIZES), verbose=False)
+    getattr(trainer(callbacks=[EvaluationReport()]), evaluation)(model, loader(*SIZES), verbose=False)
     with (tmp_path / "iou_per_class.csv").open(newline="") as file:
         header, *rows = csv.reader(file)
-    values = [f"{value:.2f}" for value in model.val_iou[:3].tolist()]
+    values = [f"{value:.2f}" for value in model.evaluation.iou[:3].tolist()]
     assert header == ["class", "IoU"]
     assert rows == [
         *map(list, zip("abc", values, strict=True)),
         ["d", "n/a"],
-        ["mean", f"{model.val_iou.nanmean():.2f}"],
+        ["mean", f"{model.evaluation.miou:.2f}"],
     ]
     printed = capsys.readouterr().out
     assert all(value in printed for value in [*values, "n/a"])
@@ -70,7 +70,7 @@ def test_table_is_printed_once_in_a_run(
     trainer: Trainer, module: Module, loader: Loader, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Of three validations on the way, the last one is."""
-    run = trainer(callbacks=[PerClassTable()], max_steps=6, val_check_interval=2, check_val_every_n_epoch=None)
+    run = trainer(callbacks=[EvaluationReport()], max_steps=6, val_check_interval=2, check_val_every_n_epoch=None)
     run.fit(module(), loader(*SIZES), loader(*SIZES))
     printed = capsys.readouterr().out
     assert printed.count("mean") == 1

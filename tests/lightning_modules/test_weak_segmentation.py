@@ -113,8 +113,8 @@ def test_miou_is_of_the_whole_split_without_absent_classes(
     (metrics,) = getattr(trainer(), evaluation)(model, data, verbose=False)
     assert metrics.pop("val/miou") == pytest.approx(iou[:3].mean().item())
     assert metrics == pytest.approx({f"val/iou/{name}": iou[i].item() for i, name in enumerate("abc")})
-    torch.testing.assert_close(model.val_iou, iou, equal_nan=True)
-    assert model.val_iou.isnan().tolist() == [False, False, False, True]
+    torch.testing.assert_close(model.evaluation.iou, iou, equal_nan=True)
+    assert model.evaluation.iou.isnan().tolist() == [False, False, False, True]
 
 
 def test_each_evaluation_starts_from_zero(trainer: Trainer, module: Module, loader: Loader) -> None:

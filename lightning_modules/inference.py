@@ -1,0 +1,122 @@
+"""How the probabilities of an image are made from those of the network: in one pass, or averaged over several."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Predict = Callable[[Tensor], Tensor]
+"""Maps RGB images (N, 3, H, W) to class probabilities (N, C, H, W)."""
+
+
+@dataclass(frozen=True)
+class Inference:
+    """Evaluation of an image of any size, by default in one pass over the whole image.
+
+    The center is cut out first, its scales are made from that, a window slides over each of them, and every window is
+    mirrored. Probabilities, not logits, are averaged.
+
+    Args:
+        crop: Side in pixels of the only part that is evaluated, at the center of the image; black fills it where the
+            image is smaller. The authors' code evaluates VOC with 512. ``None`` is all of the image.
+        window: Side in pixels of windows that slide over the image. ``None`` is all of it at once.
+        stride: Pixels between two windows.
+        scales: Sizes at which the image is seen, 1 is its own.
+        flip: Average with the prediction of the mirror image.
+
+    Raises:
+        ValueError: A side or scale that is not positive, no scale, or a stride that would leave pixels out.
+    """
+
+    crop: int | None = None
+    window: int | None = None
+    stride: int | None = None
+    scales: Sequence[float] = (1.0,)
+    flip: bool = False
+
+    def __post_init__(self) -> None:
+        if self.crop is not None and self.crop < 1:
+            raise ValueError(f"inference.crop is {self.crop}; its side is at least 1 pixel, for example 512.")
+        if (self.window is None) != (self.stride is None):
+            raise ValueError("inference.window and inference.stride belong together, for example 769 and 513.")
+        if self.window is not None and self.stride is not None and not 1 <= self.stride <= self.window:
+            raise ValueError(
+                f"inference.stride is {self.stride}; windows of {self.window} pixels leave none out with a stride from "
+                f"1 to {self.window}."
+            )
+        if not self.scales or not all(0 < scale < float("inf") for scale in self.scales):
+            raise ValueError(f"inference.scales is {list(self.scales)}; give at least one, each positive: [0.5, 1].")
+
+    @property
+    def name(self) -> str:
+        """What stands beside every result, for example "sliding window 769/513, scales 0.5 1 1.5, flip"."""
+        parts = [] if self.crop is None else [f"{self.crop} center crop"]
+        if self.window is not None:
+            parts.append(f"sliding window {self.window}/{self.stride}")
+        if list(self.scales) != [1]:
+            parts.append(" ".join(["scales", *(f"{scale:g}" for scale in self.scales)]))
+        if self.crop is None and self.window is None:
+            parts.insert(0, "whole image")
+        return ", ".join([*parts, "flip"] if self.flip else parts)
+
+    def __call__(self, predict: Predict, image: Tensor) -> Tensor:
+        """Return class probabilities, float (N, C, H, W), 0 for every class outside of the crop.
+
+        Args:
+            predict: Of one pass.
+            image: RGB, uint8 (N, 3, H, W).
+        """
+        if self.crop is None:
+            return self._over_scales(predict, image)
+        margins = []  # left, right, top, bottom; whole pixels, negative where the image is cut
+        for length in (image.shape[-1], image.shape[-2]):
+            before = (self.crop - length) // 2
+            margins += [before, self.crop - length - before]
+        probs = self._over_scales(predict, F.pad(image, margins))
+        return F.pad(probs, [-margin for margin in margins])
+
+    def _over_scales(self, predict: Predict, image: Tensor) -> Tensor:
+        size = image.shape[-2:]
+        total = torch.zeros((), device=image.device)
+        for scale in self.scales:
+            scaled = resize(image, [max(1, round(length * scale)) for length in size])
+            total = total + resize(self._over_windows(predict, scaled), size)
+        return total / len(self.scales)
+
+    def _over_windows(self, predict: Predict, image: Tensor) -> Tensor:
+        if self.window is None or self.stride is None:
+            return self._over_flips(predict, image)
+        height, width = image.shape[-2:]
+        total: Tensor | None = None
+        seen = torch.zeros((1, 1, height, width), device=image.device)
+        for rows in _windows(height, self.window, self.stride):
+            for columns in _windows(width, self.window, self.stride):
+                probs = self._over_flips(predict, image[..., rows, columns])
+                if total is None:
+                    total = probs.new_zeros((*probs.shape[:2], height, width))
+                total[..., rows, columns] += probs
+                seen[..., rows, columns] += 1
+        assert total is not None  # there is always a window
+        return total / seen
+
+    def _over_flips(self, predict: Predict, image: Tensor) -> Tensor:
+        probs = predict(image)
+        return (probs + predict(image.flip(-1)).flip(-1)) / 2 if self.flip else probs
+
+
+WHOLE_IMAGE = Inference()
+
+
+def _windows(length: int, side: int, stride: int) -> list[slice]:
+    """Return where windows lie along one axis; the last one ends with the image."""
+    last = max(length - side, 0)
+    return [slice(start, start + side) for start in [*range(0, last, stride), last]]
+
+
+def resize(image: Tensor, size: Sequence[int]) -> Tensor:
+    """Return (N, C, H, W) as float of another size, bilinearly, or as it is where the size is the same."""
+    if image.shape[-2:] == tuple(size):
+        return image
+    return F.interpolate(image.float(), size=tuple(size), mode="bilinear", align_corners=False)
