@@ -128,7 +128,7 @@ class CLI(LightningCLI):
 
 def evaluation_folder(command: str, inference: Inference) -> str:
     """Return where in a run its evaluation goes: each way of inference has its own folder."""
-    name = command if inference == WHOLE_IMAGE else f"{command} {inference.name}"
+    name = command if inference.name == WHOLE_IMAGE.name else f"{command} {inference.name}"
     return re.sub(r"[^\w.]+", "-", name)
 
 
