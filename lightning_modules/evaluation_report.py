@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,10 +56,12 @@ def _title(found: Evaluation) -> str:
     return f"step {found.step}, {found.name}, {found.images} images"
 
 
-def _rows(found: Evaluation) -> list[list[str]]:
-    values = [*found.iou.tolist(), found.miou]
-    names = [*found.class_names, "mean"]
-    return [[name, f"{v:.2f}" if v == v else "n/a"] for name, v in zip(names, values, strict=True)]
+def _rows(found: Evaluation) -> list[tuple[str, str]]:
+    return [(name, f"{v:.2f}" if v == v else "n/a") for name, v in _values(found)]
+
+
+def _values(found: Evaluation) -> list[tuple[str, float]]:
+    return list(zip([*found.class_names, "mean"], [*found.iou.tolist(), found.miou], strict=True))
 
 
 def _counts(found: Evaluation) -> list[list[Any]]:
@@ -66,7 +69,7 @@ def _counts(found: Evaluation) -> list[list[Any]]:
     return [["truth / prediction", *found.class_names], *([name, *row] for name, row in rows)]
 
 
-def _write_csv(path: Path, rows: list[list[Any]]) -> None:
+def _write_csv(path: Path, rows: Sequence[Sequence[Any]]) -> None:
     with path.open("w", newline="") as file:
         csv.writer(file).writerows(rows)
 
@@ -76,4 +79,5 @@ def _log(trainer: Trainer, found: Evaluation, picture: Image.Image) -> None:
     (columns, *counts), step = _counts(found), logged_step(trainer)
     for logger in wandb_loggers(trainer):
         logger.log_table("val/confusion_counts", columns, counts, step=step)
-        logger.log_table("val/iou_per_class", ["class", "IoU"], _rows(found), step=step)
+        rows = [[name, v if v == v else None] for name, v in _values(found)]
+        logger.log_table("val/iou_per_class", ["class", "IoU"], rows, step=step)

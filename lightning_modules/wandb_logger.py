@@ -19,26 +19,30 @@ class ForgivingWandbLogger(WandbLogger):
 
     Args:
         project: W&B project.
-        save_dir: The run directory, set by the command line. The run is named after it and keeps its id there, so that
-            a resumed run continues under the same id.
+        save_dir: The run directory, set by the command line. The run keeps its id there, so that a resumed run
+            continues under the same id.
+        name: Of the run; ``None`` names it after its directory.
+        group: Runs that belong together, for example those of a table.
         offline: ``None`` is offline exactly where no API key is found.
         init_timeout: Seconds to wait for the server.
-        tags: W&B tags.
+        tags: W&B tags, for example the dataset and the supervision.
     """
 
     def __init__(
         self,
         project: str = "gated-crf",
         save_dir: str = ".",
+        name: str | None = None,
+        group: str | None = None,
         offline: bool | None = None,
         init_timeout: float = 30.0,
         tags: list[str] | None = None,
     ) -> None:
-        name = re.sub(r"[^\w.-]+", "-", save_dir).strip("-.") or "run"
         super().__init__(
             project=project,
             save_dir=save_dir,
-            name=name,
+            name=name or re.sub(r"[^\w.-]+", "-", save_dir).strip("-.") or "run",
+            group=group,
             resume="allow",
             tags=tags,
             offline=not has_api_key() if offline is None else offline,
@@ -61,7 +65,7 @@ class ForgivingWandbLogger(WandbLogger):
 def _read_or_make_id(path: Path) -> str:
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(secrets.token_hex(4))
+        path.write_text(os.environ.get("WANDB_RUN_ID") or secrets.token_hex(4))  # the former is that of a sweep
     return path.read_text()
 
 
