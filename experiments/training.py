@@ -136,7 +136,7 @@ def evaluation_folder(command: str, inference: Inference) -> str:
 def write_result(model: WeakSegmentation, trainer: Trainer) -> None:
     """Write the evaluation of the final weights, and the best mIoU on the way, into the run directory, in one move."""
     assert model.evaluation is not None
-    result = model.evaluation.summary() | model.best.summary()
+    result = model.evaluation.summary() | model.best.summary() | {"steps": trainer.max_steps}
     path = Path(trainer.default_root_dir) / RESULT
     temporary = path.with_suffix(".part")
     temporary.write_text(json.dumps(result, indent=2) + "\n")

@@ -1,4 +1,5 @@
 import json
+import struct
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from wandb.proto.wandb_internal_pb2 import Record
 
 from datamodules.dataset import AugmentedCrops
 from datamodules.sample import IGNORE_INDEX
@@ -115,3 +117,24 @@ def labels_seen() -> Callable[[Path], Counter[int]]:
         return Counter(value for value in values if value != IGNORE_INDEX)
 
     return count
+
+
+@pytest.fixture(scope="session")
+def read_wandb() -> Callable[[Path], list[Any]]:
+    """Read the records of a ``.wandb`` file: blocks of 32 KiB that hold records, whole or in parts."""
+
+    def read(path: Path) -> list[Any]:
+        content, start, parts, records = path.read_bytes(), 7, b"", []  # 7: magic number and version
+        while start + 7 <= len(content):
+            if (left := 2**15 - start % 2**15) < 7:  # no header fits: the rest of a block is padding
+                start += left
+                continue
+            _, length, kind = struct.unpack_from("<IHB", content, start)
+            parts += content[start + 7 : start + 7 + length]
+            start += 7 + length
+            if kind in (1, 4):  # whole, or its last part
+                records.append(Record.FromString(parts))
+                parts = b""
+        return records
+
+    return read

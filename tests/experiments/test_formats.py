@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from datamodules.cityscapes_files import TRAIN_IDS
 from datamodules.sample import IGNORE_INDEX
 from experiments.cli import main
 
@@ -106,11 +107,16 @@ def test_cityscapes_clicks_of_this_project(
     cityscapes_root: Path, tmp_path: Path, fit_a_step: Fit, labels_seen: Count
 ) -> None:
     main(["data", "cityscapes-clicks", str(cityscapes_root), "--workers", "1"])
-    result = fit_a_step(tmp_path / "run", "cityscapes", "clicks", f"--data.root={cityscapes_root}")
+    run = tmp_path / "run"
+    result = fit_a_step(run, "cityscapes", "clicks", f"--data.root={cityscapes_root}")
     # road, pole is one pixel too small, sign, sky, two persons, four parts of cars; the same in each of three images
     assert labels_seen(tmp_path / "run") == {0: 3, 7: 3, 10: 3, 11: 6, 13: 12}
     assert len(result["iou"]) == 19
     assert {name for name in ("road", "sky", "car") if result["iou"][name] is not None} == {"road", "sky", "car"}
+    main(["predict", "-c", str(run / "config.yaml"), f"--ckpt_path={run / 'checkpoints/last.ckpt'}"])
+    for_the_server = run / "predict" / "labelIds" / "frankfurt_000000_000294_pred_labelIds.png"
+    indices = np.array(Image.open(run / "predict" / "frankfurt_000000_000294.png"))
+    assert [TRAIN_IDS[label] for label in np.array(Image.open(for_the_server)).flat] == indices.flatten().tolist()
 
 
 def test_cityscapes_clicks_of_the_authors(

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import wandb
 from PIL import Image
 
 from experiments import RESULT
@@ -94,16 +93,3 @@ def test_bad_input_ends_in_a_short_message(
     assert expected in message
     assert len(message.splitlines()) <= 5
     assert not (tmp_path / "run" / "checkpoints").exists()
-
-
-def test_wandb_runs_offline_without_a_key(fit: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("WANDB_API_KEY", "WANDB_MODE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("NETRC", str(tmp_path / "none"))
-    run = fit("-c", "wandb.yaml", run=tmp_path / "run")
-    wandb.finish()
-    monkeypatch.delenv("WANDB_MODE", raising=False)  # Lightning sets it for the whole process
-    (offline,) = (run / "wandb").glob("offline-run-*")
-    assert list(offline.glob("*.wandb"))
-    assert len(list(offline.rglob("val/gallery*.png"))) >= 3
-    assert load_config(run)["trainer"]["logger"][1]["init_args"]["save_dir"] == str(run)

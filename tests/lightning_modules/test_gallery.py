@@ -1,0 +1,68 @@
+"""Pictures of a real run."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader
+
+from datamodules.sample import Sample
+from lightning_modules.callbacks import KernelGallery, PredictionGallery
+from lightning_modules.weak_segmentation import WeakSegmentation
+from losses import GatedCRFLoss, GaussianKernel
+
+Trainer = Callable[..., pl.Trainer]
+Module = Callable[..., WeakSegmentation]
+Loader = Callable[..., DataLoader[Sample]]
+SIZES = ((12, 16), (9, 21), (10, 10))
+
+
+def test_gallery_shows_evenly_spread_predictions(
+    tmp_path: Path, trainer: Trainer, module: Module, loader: Loader
+) -> None:
+    model, data = module(), loader(*SIZES, *SIZES)
+    trainer(callbacks=[PredictionGallery(count=2)]).validate(model, data, verbose=False)
+    assert sorted(path.name for path in (tmp_path / "gallery").iterdir()) == ["image0.png", "image3.png"]
+    for sample in list(data)[::3]:
+        picture = Image.open(tmp_path / "gallery" / f"{sample['name'][0]}.png")
+        assert np.array_equal(np.asarray(picture), model(sample["image"]).argmax(1)[0])
+
+
+def test_kernels_are_those_of_the_run_on_its_logits_grid(
+    tmp_path: Path, trainer: Trainer, module: Module, loader: Loader
+) -> None:
+    """The network has a stride of 4: (12, 16) has 3 x 4 logits, of which windows of 3 x 3 leave one column out."""
+    crf = GatedCRFLoss([GaussianKernel({"rgb": 0.5, "xy": 2.0})], radius=1)
+    model, data = module(regularizer=crf), loader((12, 16), (24, 24))
+    run = trainer(callbacks=[KernelGallery(count=2)], max_steps=2, val_check_interval=1, check_val_every_n_epoch=None)
+    run.fit(model, data, data)
+    for sample, shape in zip(data, [(3, 3), (6, 6)], strict=True):
+        drawn = np.asarray(Image.open(tmp_path / "kernels" / f"{sample['name'][0]}.png"))
+        assert drawn.shape == shape
+        size = tuple(length // 4 for length in sample["image"].shape[2:])
+        expected = crf.draw_kernels({"rgb": model.standardize(sample["image"])}, size)
+        np.testing.assert_array_equal(drawn, (255 * expected[0]).round().to(torch.uint8))
+        assert drawn[1, 1] == 255
+
+
+def test_kernels_are_drawn_once(tmp_path: Path, trainer: Trainer, module: Module, loader: Loader) -> None:
+    path = tmp_path / "kernels" / "image0.png"
+    path.parent.mkdir()
+    path.write_text("from an earlier start")
+    data = loader((12, 16), (12, 16))
+    options = {"max_steps": 2, "val_check_interval": 1, "check_val_every_n_epoch": None}
+    model = module(regularizer=GatedCRFLoss(radius=1))
+    trainer(callbacks=[KernelGallery(count=2)], **options).fit(model, data, data)
+    assert path.read_text() == "from an earlier start"
+    assert (path.parent / "image1.png").is_file()
+
+
+def test_run_without_a_regularizer_has_no_kernels(
+    tmp_path: Path, trainer: Trainer, module: Module, loader: Loader
+) -> None:
+    options = {"max_steps": 2, "val_check_interval": 1, "check_val_every_n_epoch": None}
+    trainer(callbacks=[KernelGallery()], **options).fit(module(), loader(*SIZES), loader(*SIZES))
+    assert not (tmp_path / "kernels").exists()
