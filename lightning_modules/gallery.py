@@ -17,6 +17,7 @@ from lightning_modules.palette import colorize, save_palette_png
 from lightning_modules.weak_segmentation import WeakSegmentation
 
 Picture = NDArray[np.uint8]
+PANEL = 640  # pixels of a side from which on W&B gets a smaller picture
 
 
 class PredictionGallery(Callback):
@@ -40,7 +41,8 @@ class PredictionGallery(Callback):
         save_palette_png(prediction, Path(trainer.default_root_dir) / "gallery" / f"{name}.png")
         if any(wandb_loggers(trainer)):
             parts = [_rgb(batch["image"]), colorize(_array(batch["target"])), colorize(prediction)]
-            self._panels[name] = np.hstack(parts)
+            step = 1 + max(prediction.shape) // PANEL  # or the pictures of large images would fill the disk
+            self._panels[name] = np.hstack([part[::step, ::step] for part in parts])
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Pass the panels on."""
