@@ -53,8 +53,8 @@ class PredictionGallery(Callback):
 class KernelGallery(Callback):
     """Shows the kernels K_ab of Eq. 1 on evenly spread validation images, as the regularizer of the run sees them.
 
-    They do not depend on the weights and are drawn once: PNGs in ``kernels`` and, with W&B, panels. White is high: a
-    neighbor that pays for a label other than that of the anchor in the center of the window.
+    They do not depend on the weights and are drawn once, beside the image: PNGs in ``kernels`` and, with W&B, panels.
+    White is high: a neighbor that pays for a label other than that of the anchor in the center of the window.
 
     Args:
         count: Number of images.
@@ -73,17 +73,11 @@ class KernelGallery(Callback):
         if drawn or not is_shown(trainer, batch_idx, self.count):
             return
         assert isinstance(pl_module, WeakSegmentation)
-        draw = getattr(pl_module.regularizer, "draw_kernels", None)
-        if draw is None:
-            return
-        image = pl_module.standardize(batch["image"])
-        piece = image[..., :128, :128]  # tells the stride; all of a large image may not fit
-        cells = pl_module.network(piece).shape[-2:]
-        size = [n * m // k for n, m, k in zip(image.shape[-2:], cells, piece.shape[-2:], strict=True)]
-        kernels = (255 * draw({"rgb": image}, size)[0]).round().to(torch.uint8).cpu().numpy()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(kernels).save(path)
-        self._panels[batch["name"][0]] = kernels
+        panel = _draw_kernels(pl_module, batch["image"])
+        if panel.size:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(panel).save(path)
+            self._panels[batch["name"][0]] = panel
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Pass the panels on."""
@@ -117,6 +111,21 @@ def logged_step(trainer: Trainer) -> int:
 
 def _rgb(image: Tensor) -> Picture:
     return np.asarray(image[0].permute(1, 2, 0).cpu())
+
+
+def _draw_kernels(module: WeakSegmentation, image: Tensor) -> Picture:
+    """Return what of an image the windows cover, and a grey value per cell beside it; both may be nothing."""
+    draw = getattr(module.regularizer, "draw_kernels", None)
+    if draw is None:
+        return np.empty(0, dtype=np.uint8)
+    standardized = module.standardize(image)
+    piece = standardized[..., :128, :128]  # tells the stride; all of a large image may not fit
+    grid = module.network(piece).shape[-2:]
+    size = [n * m // k for n, m, k in zip(image.shape[-2:], grid, piece.shape[-2:], strict=True)]
+    stride = min(n // m for n, m in zip(image.shape[-2:], size, strict=True))
+    cells = (255 * draw({"rgb": standardized}, size)[0]).round().to(torch.uint8)
+    grey = np.asarray(cells.repeat_interleave(stride, 0).repeat_interleave(stride, 1).cpu())
+    return np.hstack([_rgb(image)[: grey.shape[0], : grey.shape[1]], np.repeat(grey[..., None], 3, axis=2)])
 
 
 def _array(labels: Tensor) -> Picture:

@@ -27,7 +27,7 @@ def mosaic(features: Mapping[str, Tensor], kernels: Sequence[GaussianKernel], ra
         exponent = first.new_tensor([[kernel.at_distance(dy, dx) for dx in offsets] for dy in offsets])
         for name in kernel.modalities:
             cut = features[name][..., : rows * side, : columns * side] / kernel.sigma[name]
-            windows = cut.reshape(n, -1, rows, side, columns, side).transpose(3, 4)
+            windows = cut.reshape(n, cut.shape[1], rows, side, columns, side).transpose(3, 4)
             difference = windows - windows[..., radius, radius, None, None]
             exponent = exponent + difference.square().sum(1) / 2
         total = total + kernel.weight * torch.exp(-exponent)

@@ -104,7 +104,7 @@ def test_pictures_and_tables_are_stored_at_each_validation(
     tracked: Path, folder: Path, history: list[dict[str, Any]]
 ) -> None:
     validations = [step["trainer/global_step"] for step in history if "val/miou" in step]
-    for key, sizes in {"val/gallery": {(3 * 64, 64)}, "kernels": {(11, 11)}}.items():
+    for key, sizes in {"val/gallery": {(3 * 64, 64)}, "kernels": {(2 * 44, 44)}}.items():
         logged = [step for step in history if key in step]
         assert [step["trainer/global_step"] for step in logged] == (validations if key == "val/gallery" else [1])
         for step in logged:

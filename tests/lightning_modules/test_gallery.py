@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 import pytorch_lightning as pl
 import torch
 from PIL import Image
@@ -41,11 +42,15 @@ def test_kernels_are_those_of_the_run_on_its_logits_grid(
     run.fit(model, data, data)
     for sample, shape in zip(data, [(3, 3), (6, 6)], strict=True):
         drawn = np.asarray(Image.open(tmp_path / "kernels" / f"{sample['name'][0]}.png"))
-        assert drawn.shape == shape
+        height, width = (4 * length for length in shape)
+        assert np.array_equal(drawn[:, :width], sample["image"][0, :, :height, :width].permute(1, 2, 0))
+        cells = drawn[::4, width::4]
+        assert np.array_equal(drawn[:, width:], cells.repeat(4, axis=0).repeat(4, axis=1))
+        assert cells.shape == (*shape, 3)
         size = tuple(length // 4 for length in sample["image"].shape[2:])
         expected = crf.draw_kernels({"rgb": model.standardize(sample["image"])}, size)
-        np.testing.assert_array_equal(drawn, (255 * expected[0]).round().to(torch.uint8))
-        assert drawn[1, 1] == 255
+        np.testing.assert_array_equal(cells[..., 0], (255 * expected[0]).round().to(torch.uint8))
+        assert cells[1, 1].tolist() == [255, 255, 255]
 
 
 def test_kernels_are_drawn_once(tmp_path: Path, trainer: Trainer, module: Module, loader: Loader) -> None:
@@ -60,9 +65,22 @@ def test_kernels_are_drawn_once(tmp_path: Path, trainer: Trainer, module: Module
     assert (path.parent / "image1.png").is_file()
 
 
-def test_run_without_a_regularizer_has_no_kernels(
-    tmp_path: Path, trainer: Trainer, module: Module, loader: Loader
+@pytest.mark.parametrize("radius", [None, 9])
+def test_nothing_is_drawn_without_a_regularizer_or_where_no_window_fits(
+    radius: int | None, tmp_path: Path, trainer: Trainer, module: Module, loader: Loader
 ) -> None:
     options = {"max_steps": 2, "val_check_interval": 1, "check_val_every_n_epoch": None}
-    trainer(callbacks=[KernelGallery()], **options).fit(module(), loader(*SIZES), loader(*SIZES))
+    model = module(regularizer=None if radius is None else GatedCRFLoss(radius=radius))
+    trainer(callbacks=[KernelGallery()], **options).fit(model, loader(*SIZES), loader(*SIZES))
     assert not (tmp_path / "kernels").exists()
+
+
+def test_kernels_fit_images_that_the_stride_does_not_divide(
+    tmp_path: Path, trainer: Trainer, module: Module, loader: Loader
+) -> None:
+    """(17, 40) has 5 x 10 logits: 5 x 5 cells of 3 pixels fit, of 4 they would not."""
+    data = loader((17, 40), (17, 40))
+    options = {"max_steps": 2, "val_check_interval": 1, "check_val_every_n_epoch": None}
+    model = module(regularizer=GatedCRFLoss(radius=2))
+    trainer(callbacks=[KernelGallery(count=1)], **options).fit(model, data, data)
+    assert Image.open(tmp_path / "kernels" / "image0.png").size == (2 * 10 * 3, 5 * 3)
