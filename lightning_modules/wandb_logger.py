@@ -46,7 +46,11 @@ class ForgivingWandbLogger(WandbLogger):
             resume="allow",
             tags=tags,
             offline=not has_api_key() if offline is None else offline,
-            settings=wandb.Settings(init_timeout=init_timeout, console="off"),
+            settings=wandb.Settings(
+                init_timeout=init_timeout,
+                console="off",
+                git_root=str(Path(__file__).parent),  # the commit of this code, from wherever it is run
+            ),
         )
 
     @property

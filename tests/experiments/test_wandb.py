@@ -29,9 +29,10 @@ Read = Callable[[Path], list[Any]]
 
 
 @pytest.fixture(scope="module")
-def tracked(fit: Callable[..., Path]) -> Iterator[Path]:
-    """A run that was started twice."""
+def tracked(fit: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A run that was started twice, from outside of the repository."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("elsewhere"))
         patch.setenv("NETRC", os.devnull)  # no key
         for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_RUN_ID"):
             patch.delenv(name, raising=False)
