@@ -1,5 +1,6 @@
 """A W&B logger that never stops a run."""
 
+import atexit
 import os
 import re
 import secrets
@@ -56,14 +57,17 @@ class ForgivingWandbLogger(WandbLogger):
     @property
     def experiment(self) -> Any:
         """Return the W&B run, offline if the server cannot be reached."""
-        if self._experiment is None and getattr(rank_zero_only, "rank", 0) == 0:
-            self._wandb_init["id"] = self._id = _read_or_make_id(Path(self._save_dir or ".") / "wandb_id")
-        try:
+        if self._experiment is not None or getattr(rank_zero_only, "rank", 0) != 0:
             return super().experiment
+        self._wandb_init["id"] = self._id = _read_or_make_id(Path(self._save_dir or ".") / "wandb_id")
+        try:
+            run = super().experiment
         except wandb.errors.Error as error:
             warnings.warn(f"W&B is not reachable ({error}); logging offline. Later: wandb sync", stacklevel=2)
             self._wandb_init["mode"] = "offline"
-            return super().experiment
+            run = super().experiment
+        atexit.register(run.finish)  # before W&B stops its service, which drops what has not yet arrived there
+        return run
 
 
 def _read_or_make_id(path: Path) -> str:

@@ -45,6 +45,7 @@ def test_two_processes_count_the_same_as_one(
 def check_that_one_process_logged(run: Path, read_wandb: Callable[[Path], list[Any]]) -> None:
     """One file, in which no metric of a step stands twice, and labels are counted over both processes."""
     (file,) = run.rglob("*.wandb")
+    assert "finishing run" in (file.parent / "logs" / "debug.log").read_text()  # or the last figures may be lost
     steps = [
         {(item.key or item.nested_key[0]): item.value_json for item in record.history.item}
         for record in read_wandb(file)
