@@ -193,12 +193,13 @@ class SegmentationDataModule(LightningDataModule, ABC):
     def _workers(self) -> dict[str, Any]:
         return {
             "num_workers": self.num_workers,
-            "worker_init_fn": _leave_termination_to_the_run,
+            "worker_init_fn": _leave_signals_to_the_run,
             "persistent_workers": self.num_workers > 0,
             "pin_memory": self._trainer().strategy.root_device.type == "cuda",
         }
 
 
-def _leave_termination_to_the_run(worker: int) -> None:
-    """Ignore SIGTERM in a loader process: sent to a whole group, it would break the run before its last checkpoint."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+def _leave_signals_to_the_run(worker: int) -> None:
+    """Ignore in a loader process what stops a run: sent to a whole group, it would break the run amid a step."""
+    for signum in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
+        signal.signal(signum, signal.SIG_IGN)

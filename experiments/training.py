@@ -1,7 +1,9 @@
 """``gatedcrf fit | validate | test | predict``: LightningCLI with the project's defaults."""
 
 import json
+import os
 import signal
+import subprocess
 import sys
 import warnings
 from collections.abc import Sequence
@@ -12,13 +14,16 @@ import yaml
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from pytorch_lightning.loggers import WandbLogger
-from pytorch_lightning.utilities import rank_zero_only
-from pytorch_lightning.utilities.exceptions import SIGTERMException
+from pytorch_lightning.utilities import rank_zero_info, rank_zero_only, rank_zero_warn
 
 from datamodules.datamodule import SegmentationDataModule
 from experiments import RESULT
 from experiments.errors import brief
 from experiments.inheritance import expand_arguments
+from experiments.resume import check_settings, newest_checkpoint
+from lightning_modules import stop_signals
+from lightning_modules.checkpoints import CheckpointError
+from lightning_modules.step_guard import NonFiniteError
 from lightning_modules.weak_segmentation import WeakSegmentation
 
 HARMLESS = (
@@ -88,12 +93,6 @@ class CLI(LightningCLI):
         run = Path(config.trainer.default_root_dir or "runs/unnamed")
         if self.subcommand == "fit":
             started = (run / "checkpoints").is_dir()
-            if started and config.ckpt_path == "last" and not any((run / "checkpoints").glob("last*.ckpt")):
-                raise ValueError(
-                    f"{run} holds a run that ended before it saved last.ckpt. Continue from another checkpoint in "
-                    f"{run / 'checkpoints'} with --ckpt_path=FILE, or name another directory with "
-                    "--trainer.default_root_dir."
-                )
             if started and not config.ckpt_path:
                 raise ValueError(
                     f"{run} already holds a run. Continue it with --ckpt_path=last, or name another directory with "
@@ -112,11 +111,20 @@ class CLI(LightningCLI):
             if "save_dir" in getattr(logger, "init_args", {}):
                 logger.init_args.save_dir = str(run)
 
+    def fit(self, **options: Any) -> None:
+        """Train from where the run stands, until its end or a signal."""
+        if options["ckpt_path"] == "last":
+            options["ckpt_path"] = newest_checkpoint(Path(self.trainer.default_root_dir))
+        if options["ckpt_path"]:
+            check_settings(Path(options["ckpt_path"]), self.trainer, self.datamodule)
+        announce_batch(self.trainer, self.datamodule)
+        with stop_signals.deferred():
+            self.trainer.fit(**options)
+
     def after_fit(self) -> None:
-        """Save the final weights, evaluate them if the last step did not, and leave the result."""
+        """Evaluate the final weights if the last step did not, and leave the result."""
         if self.trainer.global_step < self.trainer.max_steps:
             return
-        self.trainer.save_checkpoint(Path(self.trainer.default_root_dir) / "checkpoints" / "last.ckpt")
         if self.model.validated_at != self.trainer.max_steps:
             self.trainer.validate(self.model, datamodule=self.datamodule, verbose=False)
         write_result(self.model, self.trainer)
@@ -137,6 +145,20 @@ def write_result(model: WeakSegmentation, trainer: Trainer) -> None:
     temporary.replace(path)
 
 
+def announce_batch(trainer: Trainer, datamodule: SegmentationDataModule) -> None:
+    """Say how many samples make a step, and which of them BatchNorm sees together."""
+    batches, devices = trainer.accumulate_grad_batches, trainer.world_size
+    share = datamodule.batch_size // devices
+    rank_zero_info(
+        f"Samples per step: {share} per device x {devices} devices x {batches} batches = {share * devices * batches}"
+    )
+    if batches > 1:
+        rank_zero_warn(
+            f"BatchNorm sees batches of {datamodule.batch_size} samples, not the {datamodule.batch_size * batches} "
+            "that trainer.accumulate_grad_batches adds up to; a larger data.batch_size on more devices is exact."
+        )
+
+
 def run(args: Sequence[str]) -> None:
     """Run a subcommand.
 
@@ -145,11 +167,12 @@ def run(args: Sequence[str]) -> None:
 
     Raises:
         ValueError: Bad input that the parser cannot see.
-        SystemExit: With status 143 if terminated, after a checkpoint has been saved.
+        SystemExit: After a checkpoint has been saved: with status 143 if terminated or interrupted, 138 if warned by
+            SIGUSR1, under SLURM after the job has been requeued. With status 1 and the reason if a step was not finite,
+            or no checkpoint could be saved.
     """
     for message in HARMLESS:
         warnings.filterwarnings("ignore", message)
-    handler = signal.signal(signal.SIGINT, _stop_after_the_step)
     try:
         CLI(
             WeakSegmentation,
@@ -161,13 +184,23 @@ def run(args: Sequence[str]) -> None:
             parser_kwargs={"allow_abbrev": False},  # or a misspelled option could be taken for another
             args=list(args),
         )
-    except SIGTERMException:  # would end with status 0
-        sys.exit(143)
-    finally:
-        signal.signal(signal.SIGINT, handler)
+    except stop_signals.Stopped as stopped:
+        if not is_rank_zero():  # one process tells how the run ended; Lightning kills it if another seems to fail
+            sys.exit(0)
+        if stopped.signum == signal.SIGUSR1:
+            requeue()
+        sys.exit(128 + stopped.signum)
+    except (NonFiniteError, CheckpointError) as error:
+        sys.exit(f"gatedcrf: error: {error}" if is_rank_zero() else 1)
 
 
-def _stop_after_the_step(*_: object) -> None:
-    """Turn the first Ctrl-C into a termination: Lightning would stop amid a step, which cannot be resumed exactly."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.raise_signal(signal.SIGTERM)
+def is_rank_zero() -> bool:
+    """Return whether this process speaks for all."""
+    return getattr(rank_zero_only, "rank", 0) == 0
+
+
+def requeue() -> None:
+    """Put the SLURM job of this process, if it is one, back into the queue."""
+    if job := os.environ.get("SLURM_JOB_ID"):
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # SLURM ends the job at once; loggers have some seconds to finish
+        subprocess.run(["scontrol", "requeue", job], check=False)

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from pytorch_lightning import LightningModule
 from pytorch_lightning.utilities import rank_zero_warn
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
+from timm.layers.norm_act import convert_sync_batchnorm
 from torch import Tensor, nn
 from torch.optim import SGD
 from torch.optim.lr_scheduler import LambdaLR
@@ -36,6 +37,7 @@ class WeakSegmentation(LightningModule):
         momentum: Of SGD.
         weight_decay: Of SGD, on all parameters.
         power: Of the polynomial schedule.
+        compile: Compile the network for speed; the first steps wait for it.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class WeakSegmentation(LightningModule):
         momentum: float = 0.9,
         weight_decay: float = 1e-4,
         power: float = 0.9,
+        compile: bool = False,
     ) -> None:
         super().__init__()
         self.network = network
@@ -67,6 +70,7 @@ class WeakSegmentation(LightningModule):
         self.momentum = momentum
         self.weight_decay = weight_decay
         self.power = power
+        self.compiles_network = compile
         self.class_names = list(class_names)
         self.val_iou = torch.full((len(self.class_names),), torch.nan)  # percent, of the last evaluation
         self.validated_at = -1  # global step of the last evaluation
@@ -90,15 +94,15 @@ class WeakSegmentation(LightningModule):
         image, target = self.standardize(batch["image"]), batch["target"]
         logits = self.network(image)
         supervised = self.supervised_loss(_resize(logits, image), target)
-        self.log("train/cross_entropy", supervised)
+        self.log("train/cross_entropy", supervised, sync_dist=True)
         loss: Tensor = supervised
         if self.regularizer is not None and self.global_step >= self.first_step:
             source = batch["valid"] if self.gate_source else None
             destination = target == IGNORE_INDEX if self.gate_destination else None
             energy = self.regularizer(logits.float().softmax(dim=1), {"rgb": image}, source, destination)
-            self.log("train/gated_crf", energy)
+            self.log("train/gated_crf", energy, sync_dist=True)
             loss = supervised + self.weight * energy
-        self.log("train/loss", loss, prog_bar=True)
+        self.log("train/loss", loss, prog_bar=True, sync_dist=True)
         return loss
 
     def validation_step(self, batch: Sample, batch_idx: int) -> Tensor:
@@ -133,6 +137,14 @@ class WeakSegmentation(LightningModule):
         """Return (1 - step / max_steps)^power, 0 from ``max_steps`` on."""
         progress = min(step, self.trainer.max_steps) / self.trainer.max_steps
         return float((1 - progress) ** self.power)
+
+    def configure_model(self) -> None:
+        """Let BatchNorm see the samples of all GPUs together, and compile the network if asked to."""
+        if self.trainer.world_size > 1 and self.device.type == "cuda":  # torch has no such layer for CPUs
+            # torch's own conversion would lose the activations that are part of timm's layers
+            self.network = convert_sync_batchnorm(self.network)  # type: ignore[no-untyped-call]
+        if self.compiles_network and self.trainer.training:
+            self.network.compile()  # in place, so that checkpoints have the same names
 
     def on_fit_start(self) -> None:
         """Count the labels of the dataset for a loss that weighs its classes by them."""
