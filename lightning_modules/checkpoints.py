@@ -75,6 +75,7 @@ class RegularCheckpoint(Checkpoint):
         self.every_n_steps = every_n_steps
         self._saved_at = 0  # no step, nothing to save
         self._keep = True  # what is replaced
+        self._stop = 0  # the signal to stop by
         self._between_steps = False  # and not between batches that are accumulated into one
         self._progress: dict[str, Any] | None = None  # at the end of the last step
         self._restore_progress = False
@@ -98,6 +99,15 @@ class RegularCheckpoint(Checkpoint):
             )
         self._saved_at = step
         self._keep = Path(trainer.ckpt_path or "").name != PREVIOUS  # or else last.ckpt is not readable
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Stop here, where the step before has been logged too.
+
+        Raises:
+            Stopped: In all processes, after a checkpoint.
+        """
+        if self._stop:
+            raise Stopped(self._stop)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -132,11 +142,9 @@ class RegularCheckpoint(Checkpoint):
             checkpoint["loops"]["fit_loop"] = self._progress
 
     def _end_step(self, trainer: Trainer) -> None:
-        stop = next((guard.stop for guard in trainer.callbacks if isinstance(guard, StepGuard)), 0)  # type: ignore[attr-defined]
-        if stop or trainer.global_step % self.every_n_steps == 0:
+        self._stop = next((guard.stop for guard in trainer.callbacks if isinstance(guard, StepGuard)), 0)  # type: ignore[attr-defined]
+        if self._stop or trainer.global_step % self.every_n_steps == 0:
             self._save(trainer)
-        if stop:
-            raise Stopped(stop)
 
     def _save(self, trainer: Trainer) -> None:
         if self._saved_at == trainer.global_step:
