@@ -2,6 +2,7 @@
 
 import io
 import os
+from contextlib import suppress
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,8 @@ class DurableCheckpointIO(TorchCheckpointIO):
             part.replace(path)
             _sync_folder(path.parent)
         except OSError as error:
-            part.unlink(missing_ok=True)
+            with suppress(OSError):
+                part.unlink()
             raise CheckpointError(
                 f"No checkpoint could be saved in {path.parent} ({error.strerror}). Those saved before are whole: make "
                 "room there and continue with --ckpt_path=last."

@@ -49,17 +49,25 @@ def start(run: Path, options: argparse.Namespace) -> subprocess.Popen[str]:
     environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
     environment.pop("SLURM_JOB_ID", None)  # a job that runs this is not to be requeued
     log = (run.parent / f"{run.name}.txt").open("a")
-    return subprocess.Popen(command, env=environment, text=True, stdout=subprocess.PIPE, stderr=log)
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, env=environment, text=True, stdout=pipe, stderr=log, start_new_session=True)
 
 
 def kill(process: subprocess.Popen[str], after: int, signum: int, delay: float) -> int:
-    """Send a signal some seconds after the beginning of a step, counted from the start; return the step, -1 if over."""
+    """Send a signal to a run and its loader processes, as SLURM does; return the step, -1 if it ended before.
+
+    Args:
+        process: The run.
+        after: Steps that begin after its start and before the one to kill it in.
+        signum: The signal.
+        delay: Seconds from the beginning of that step.
+    """
     assert process.stdout is not None
     steps = (int(line.split()[-1]) for line in process.stdout if line.startswith(STEP))
     step = next((step for number, step in enumerate(steps) if number == after), -1)
     if step >= 0:
         time.sleep(delay)
-        process.send_signal(signum)
+        os.killpg(process.pid, signum)
     process.stdout.read()
     process.wait()
     return step
