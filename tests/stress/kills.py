@@ -96,7 +96,7 @@ def main() -> None:
     alone, killed = folder / "alone", folder / "killed"
     assert kill(start(alone, options), options.steps, 0, 0) == -1
     for number in range(options.kills):
-        signum = (signal.SIGKILL, signal.SIGTERM, signal.SIGUSR1)[number % 3]
+        signum = (signal.SIGKILL, signal.SIGUSR1, signal.SIGTERM)[number % 3]
         after = draw.randint(0, options.most)
         process = start(killed, options)
         step = kill(process, after, signum, delay=draw.uniform(0, 0.3))
