@@ -1,9 +1,6 @@
 """``gatedcrf fit | validate | test | predict``: LightningCLI with the project's defaults."""
 
 import json
-import os
-import signal
-import subprocess
 import sys
 import warnings
 from collections.abc import Sequence
@@ -14,16 +11,15 @@ import yaml
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from pytorch_lightning.loggers import WandbLogger
-from pytorch_lightning.utilities import rank_zero_info, rank_zero_only, rank_zero_warn
+from pytorch_lightning.utilities import rank_zero_only
 
 from datamodules.datamodule import SegmentationDataModule
 from experiments import RESULT
+from experiments.ending import telling_status
 from experiments.errors import brief
 from experiments.inheritance import expand_arguments
 from experiments.resume import check_settings, newest_checkpoint
 from lightning_modules import stop_signals
-from lightning_modules.checkpoints import CheckpointError
-from lightning_modules.step_guard import NonFiniteError
 from lightning_modules.weak_segmentation import WeakSegmentation
 
 HARMLESS = (
@@ -117,7 +113,6 @@ class CLI(LightningCLI):
             options["ckpt_path"] = newest_checkpoint(Path(self.trainer.default_root_dir))
         if options["ckpt_path"]:
             check_settings(Path(options["ckpt_path"]), self.trainer, self.datamodule)
-        announce_batch(self.trainer, self.datamodule)
         with stop_signals.deferred():
             self.trainer.fit(**options)
 
@@ -145,20 +140,6 @@ def write_result(model: WeakSegmentation, trainer: Trainer) -> None:
     temporary.replace(path)
 
 
-def announce_batch(trainer: Trainer, datamodule: SegmentationDataModule) -> None:
-    """Say how many samples make a step, and which of them BatchNorm sees together."""
-    batches, devices = trainer.accumulate_grad_batches, trainer.world_size
-    share = datamodule.batch_size // devices
-    rank_zero_info(
-        f"Samples per step: {share} per device x {devices} devices x {batches} batches = {share * devices * batches}"
-    )
-    if batches > 1:
-        rank_zero_warn(
-            f"BatchNorm sees batches of {datamodule.batch_size} samples, not the {datamodule.batch_size * batches} "
-            "that trainer.accumulate_grad_batches adds up to; a larger data.batch_size on more devices is exact."
-        )
-
-
 def run(args: Sequence[str]) -> None:
     """Run a subcommand.
 
@@ -167,13 +148,11 @@ def run(args: Sequence[str]) -> None:
 
     Raises:
         ValueError: Bad input that the parser cannot see.
-        SystemExit: After a checkpoint has been saved: with status 143 if terminated or interrupted, 138 if warned by
-            SIGUSR1, under SLURM after the job has been requeued. With status 1 and the reason if a step was not finite,
-            or no checkpoint could be saved.
+        SystemExit: The run was stopped, see :func:`telling_status`.
     """
     for message in HARMLESS:
         warnings.filterwarnings("ignore", message)
-    try:
+    with telling_status():
         CLI(
             WeakSegmentation,
             SegmentationDataModule,
@@ -184,23 +163,3 @@ def run(args: Sequence[str]) -> None:
             parser_kwargs={"allow_abbrev": False},  # or a misspelled option could be taken for another
             args=list(args),
         )
-    except stop_signals.Stopped as stopped:
-        if not is_rank_zero():  # one process tells how the run ended; Lightning kills it if another seems to fail
-            sys.exit(0)
-        if stopped.signum == signal.SIGUSR1:
-            requeue()
-        sys.exit(128 + stopped.signum)
-    except (NonFiniteError, CheckpointError) as error:
-        sys.exit(f"gatedcrf: error: {error}" if is_rank_zero() else 1)
-
-
-def is_rank_zero() -> bool:
-    """Return whether this process speaks for all."""
-    return getattr(rank_zero_only, "rank", 0) == 0
-
-
-def requeue() -> None:
-    """Put the SLURM job of this process, if it is one, back into the queue."""
-    if job := os.environ.get("SLURM_JOB_ID"):
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # SLURM ends the job at once; loggers have some seconds to finish
-        subprocess.run(["scontrol", "requeue", job], check=False)

@@ -1,67 +1,20 @@
-"""Checkpoints of the whole state between two steps, of which a kill at any time leaves a sound one."""
+"""Checkpoints of the whole state between two steps, regularly and when a run is stopped."""
 
-import io
-import os
-from contextlib import suppress
 from math import inf
 from pathlib import Path
 from typing import Any
 
-import torch
-from lightning_fabric.plugins import TorchCheckpointIO
 from pytorch_lightning import LightningDataModule, LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.trainer.states import TrainerFn
 
+from lightning_modules.durable_io import DurableCheckpointIO
 from lightning_modules.step_guard import NonFiniteError, StepGuard
 from lightning_modules.stop_signals import Stopped
 
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
 SETTINGS = "settings"
 """Key of :func:`settings` in a checkpoint."""
-
-
-class CheckpointError(RuntimeError):
-    """A checkpoint could not be written; those before it are as they were."""
-
-
-class DurableCheckpointIO(TorchCheckpointIO):
-    """Writes beside the file, to the disk, and then in its place."""
-
-    def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Path | None = None
-    ) -> None:
-        """Write a checkpoint that is whole or not there.
-
-        Args:
-            checkpoint: What Lightning collects.
-            path: The file.
-            storage_options: Where to put the file that is replaced, in the same folder; ``None`` is nowhere.
-
-        Raises:
-            CheckpointError: The disk is full, say.
-        """
-        path = Path(path)
-        part = path.with_suffix(".part")
-        buffer = io.BytesIO()  # torch's own writer would hide what the disk complains of
-        torch.save(checkpoint, buffer)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with part.open("wb") as file:
-                file.write(buffer.getbuffer())
-                file.flush()
-                os.fsync(file.fileno())
-            if storage_options is not None and path.is_file():
-                path.replace(storage_options)
-            part.replace(path)
-            _sync_folder(path.parent)
-        except OSError as error:
-            with suppress(OSError):
-                part.unlink()
-            raise CheckpointError(
-                f"No checkpoint could be saved in {path.parent} ({error.strerror}). Those saved before are whole: make "
-                "room there and continue with --ckpt_path=last."
-            ) from error
 
 
 class RegularCheckpoint(Checkpoint):
@@ -164,12 +117,3 @@ def settings(trainer: Trainer, datamodule: LightningDataModule | None) -> dict[s
         "seed_everything": getattr(datamodule, "seed", None),
         "processes": trainer.world_size,
     }
-
-
-def _sync_folder(folder: Path) -> None:
-    """Bring the names of its files to the disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

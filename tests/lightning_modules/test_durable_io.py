@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lightning_modules.checkpoints import CheckpointError, DurableCheckpointIO
+from lightning_modules.durable_io import CheckpointError, DurableCheckpointIO
 
 
 @contextmanager
