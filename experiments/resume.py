@@ -47,8 +47,11 @@ def check_settings(path: Path, trainer: Trainer, datamodule: LightningDataModule
     """Compare a run with the one that left a checkpoint; another number of processes is only warned of.
 
     Raises:
-        ValueError: It would not continue that run, but mix two.
+        FileNotFoundError: There is no such file.
+        ValueError: It would not continue that run, but mix two; or the checkpoint is damaged.
     """
+    if path.is_file() and not is_whole(path):
+        raise ValueError(f"{path} is truncated or damaged. Continue from another checkpoint in {path.parent}.")
     before: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True).get(SETTINGS, {})
     now = settings(trainer, datamodule)
     changed = [name for name in before if name in now and before[name] != now[name]]

@@ -1,6 +1,7 @@
 """Signals that end a run between two steps: noted when they come, acted upon when all processes know."""
 
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -30,6 +31,8 @@ def received() -> int:
 
 def install() -> None:
     """Note the signals from now on, in place of every other handler."""
+    if threading.current_thread() is not threading.main_thread():  # where no handlers can be set
+        return
     for signum in SIGNALS:
         if signum != signal.SIGINT or not _received:  # a second Ctrl-C ends the run at once
             signal.signal(signum, _note)

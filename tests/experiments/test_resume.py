@@ -246,3 +246,21 @@ def test_an_unknown_number_of_processes_warns(two: Path) -> None:
     datamodule = load_datamodule(two)
     with pytest.warns(UserWarning, match="from 1 processes and continues on 2"):
         check_settings(two / "checkpoints" / "last.ckpt", trainer, datamodule)
+
+
+def test_a_damaged_checkpoint_given_by_name_is_refused(
+    fit: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "some.ckpt").write_bytes(b"PK")
+    with pytest.raises(SystemExit, match="2"):
+        fit(f"--ckpt_path={tmp_path / 'some.ckpt'}", run=tmp_path / "run")
+    assert f"{tmp_path / 'some.ckpt'} is truncated or damaged. Continue from another" in capsys.readouterr().err
+
+
+def test_a_run_that_diverges_ends_with_its_samples_and_sound_weights(fit: Any, tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=r"gatedcrf: error: The \w+ of step \d is not finite.* shapes_0_00"):
+        fit("--model.learning_rate=1e30", run=tmp_path / "run")
+    saved = load(tmp_path / "run" / "checkpoints" / "last.ckpt")
+    assert saved["global_step"] > 0
+    assert all(value.isfinite().all() for value in saved["state_dict"].values())
+    assert not (tmp_path / "run" / RESULT).exists()

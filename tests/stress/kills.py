@@ -3,6 +3,7 @@
 Run by hand: ``python tests/stress/kills.py --kills 50``. It trains on tiny shapes twice, once killed at random steps by
 SIGKILL, SIGTERM and SIGUSR1 and started again with the same command. It prints what happened and exits with status 1
 unless everything that the two runs left is the same bit for bit and the killed one counted as finished only once.
+Further options go to ``gatedcrf fit``, for example ``--trainer.accumulate_grad_batches=2``.
 """
 
 import argparse
@@ -44,7 +45,7 @@ def start(run: Path, options: argparse.Namespace) -> subprocess.Popen[str]:
     command += [part for config in CONFIGS for part in ("-c", config)]
     command += [f"--trainer.max_steps={options.steps}", f"--trainer.val_check_interval={options.every * 3}"]
     command += [f"--trainer.callbacks.every_n_steps={options.every}", "--trainer.callbacks+=kills.Report"]
-    command += [f"--trainer.default_root_dir={run}", f"--data.num_workers={options.workers}", *SMALL]
+    command += [f"--trainer.default_root_dir={run}", f"--data.num_workers={options.workers}", *SMALL, *options.others]
     path = f"{ROOT}:{Path(__file__).parent}"
     environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
     environment.pop("SLURM_JOB_ID", None)  # a job that runs this is not to be requeued
@@ -90,7 +91,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=0, help="loader processes")
     parser.add_argument("--seed", type=int, default=0, help="of the kills")
     parser.add_argument("--folder", type=Path, help="where the runs stay (default: a temporary folder)")
-    options = parser.parse_args()
+    options, options.others = parser.parse_known_args()  # further ones are those of gatedcrf fit
     folder = options.folder or Path(tempfile.mkdtemp())
     draw, counts, trained, began = random.Random(options.seed), Counter[str](), 0, time.monotonic()
     alone, killed = folder / "alone", folder / "killed"
