@@ -74,6 +74,13 @@ def kill(process: subprocess.Popen[str], after: int, signum: int, delay: float) 
     return step
 
 
+def finish(process: subprocess.Popen[str]) -> None:
+    """Let a run come to its end."""
+    process.communicate()
+    if process.returncode:
+        sys.exit(f"a run that was left alone ended with status {process.returncode}")
+
+
 def left_by(run: Path) -> dict[str, Any]:
     """Return everything that must not depend on kills."""
     last, best = (torch.load(run / "checkpoints" / f"{name}.ckpt", weights_only=True) for name in ("last", "best"))
@@ -95,7 +102,7 @@ def main() -> None:
     folder = options.folder or Path(tempfile.mkdtemp())
     draw, counts, trained, began = random.Random(options.seed), Counter[str](), 0, time.monotonic()
     alone, killed = folder / "alone", folder / "killed"
-    assert kill(start(alone, options), options.steps, 0, 0) == -1
+    finish(start(alone, options))
     for number in range(options.kills):
         signum = (signal.SIGKILL, signal.SIGUSR1, signal.SIGTERM)[number % 3]
         after = draw.randint(0, options.most)
@@ -106,8 +113,7 @@ def main() -> None:
         counts[signum.name] += 1
         trained = max(trained, step)
         print(f"kill {number + 1}: {signum.name} in step {step}", flush=True)
-    process = start(killed, options)
-    assert kill(process, options.steps, 0, 0) == -1
+    finish(start(killed, options))
     one, other = left_by(alone), left_by(killed)
     differ = [name for name in one if repr_bits(one[name]) != repr_bits(other[name])]
     minutes = (time.monotonic() - began) / 60
