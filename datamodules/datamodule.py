@@ -8,6 +8,7 @@ from typing import Any
 
 from pytorch_lightning import LightningDataModule, Trainer
 from pytorch_lightning.trainer.states import TrainerFn
+from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
 from torch.utils.data import DataLoader
 
 from datamodules.checking import Findings, count_labels, find_problems
@@ -146,6 +147,7 @@ class SegmentationDataModule(LightningDataModule, ABC):
                 "their number with at least 2 samples each, which BatchNorm needs."
             )
         per_step = trainer.accumulate_grad_batches
+        self._announce_batch(trainer.world_size, per_step)
         split = self.train_split()
         if self.image_cache is not None:
             split = CachedImages(split, self.image_cache)
@@ -160,6 +162,16 @@ class SegmentationDataModule(LightningDataModule, ABC):
         )
         crops = AugmentedCrops(split, self.transform, self.seed)
         return DataLoader(crops, batch_sampler=sampler, **self._workers())
+
+    def _announce_batch(self, devices: int, batches: int) -> None:
+        """Say how many samples make a step, and how many of them BatchNorm sees together."""
+        share, samples = self.batch_size // devices, self.batch_size * batches
+        rank_zero_info(f"Samples per step: {share} per device x {devices} devices x {batches} batches = {samples}")
+        if batches > 1:
+            rank_zero_warn(
+                f"BatchNorm sees batches of {self.batch_size} samples and not the {samples} of a step, as "
+                f"trainer.accumulate_grad_batches is {batches}; --data.batch_size={samples} on more devices is exact."
+            )
 
     def predict_split(self) -> SegmentationDataset:
         """Images to predict; the validation images unless a dataset has others."""
@@ -195,12 +207,13 @@ class SegmentationDataModule(LightningDataModule, ABC):
     def _workers(self) -> dict[str, Any]:
         return {
             "num_workers": self.num_workers,
-            "worker_init_fn": _leave_termination_to_the_run,
+            "worker_init_fn": _leave_signals_to_the_run,
             "persistent_workers": self.num_workers > 0,
             "pin_memory": self._trainer().strategy.root_device.type == "cuda",
         }
 
 
-def _leave_termination_to_the_run(worker: int) -> None:
-    """Ignore SIGTERM in a loader process: sent to a whole group, it would break the run before its last checkpoint."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+def _leave_signals_to_the_run(worker: int) -> None:
+    """Ignore in a loader process what stops a run: sent to a whole group, it would break the run amid a step."""
+    for signum in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
+        signal.signal(signum, signal.SIG_IGN)

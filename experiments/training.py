@@ -2,7 +2,6 @@
 
 import json
 import re
-import signal
 import sys
 import warnings
 from collections.abc import Sequence
@@ -14,12 +13,14 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
-from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from datamodules.datamodule import SegmentationDataModule
 from experiments import RESULT
+from experiments.ending import telling_status
 from experiments.errors import brief
 from experiments.inheritance import expand_arguments
+from experiments.resume import check_settings, newest_checkpoint
+from lightning_modules import stop_signals
 from lightning_modules.callbacks import PredictionWriter
 from lightning_modules.inference import WHOLE_IMAGE, Inference
 from lightning_modules.weak_segmentation import WeakSegmentation
@@ -92,12 +93,6 @@ class CLI(LightningCLI):
         run = Path(config.trainer.default_root_dir or "runs/unnamed")
         if self.subcommand == "fit":
             started = (run / "checkpoints").is_dir()
-            if started and config.ckpt_path == "last" and not any((run / "checkpoints").glob("last*.ckpt")):
-                raise ValueError(
-                    f"{run} holds a run that ended before it saved last.ckpt. Continue from another checkpoint in "
-                    f"{run / 'checkpoints'} with --ckpt_path=FILE, or name another directory with "
-                    "--trainer.default_root_dir."
-                )
             if started and not config.ckpt_path:
                 raise ValueError(
                     f"{run} already holds a run. Continue it with --ckpt_path=last, or name another directory with "
@@ -116,11 +111,19 @@ class CLI(LightningCLI):
             if "save_dir" in getattr(logger, "init_args", {}):
                 logger.init_args.save_dir = str(run)
 
+    def fit(self, **options: Any) -> None:
+        """Train from where the run stands, until its end or a signal."""
+        if options["ckpt_path"] == "last":
+            options["ckpt_path"] = newest_checkpoint(Path(self.trainer.default_root_dir))
+        if options["ckpt_path"]:
+            check_settings(Path(options["ckpt_path"]), self.trainer, self.datamodule)
+        with stop_signals.deferred():
+            self.trainer.fit(**options)
+
     def after_fit(self) -> None:
-        """Save the final weights, evaluate them if the last step did not, and leave the result."""
+        """Evaluate the final weights if the last step did not, and leave the result."""
         if self.trainer.global_step < self.trainer.max_steps:
             return
-        self.trainer.save_checkpoint(Path(self.trainer.default_root_dir) / "checkpoints" / "last.ckpt")
         if self.model.evaluation is None or self.model.evaluation.step != self.trainer.max_steps:
             self.trainer.validate(self.model, datamodule=self.datamodule, verbose=False)
         write_result(self.model, self.trainer)
@@ -151,12 +154,11 @@ def run(args: Sequence[str]) -> None:
 
     Raises:
         ValueError: Bad input that the parser cannot see.
-        SystemExit: With status 143 if terminated, after a checkpoint has been saved.
+        SystemExit: The run was stopped, see :func:`telling_status`.
     """
     for message in HARMLESS:
         warnings.filterwarnings("ignore", message)
-    handler = signal.signal(signal.SIGINT, _stop_after_the_step)
-    try:
+    with telling_status():
         CLI(
             WeakSegmentation,
             SegmentationDataModule,
@@ -167,13 +169,3 @@ def run(args: Sequence[str]) -> None:
             parser_kwargs={"allow_abbrev": False},  # or a misspelled option could be taken for another
             args=list(args),
         )
-    except SIGTERMException:  # would end with status 0
-        sys.exit(143)
-    finally:
-        signal.signal(signal.SIGINT, handler)
-
-
-def _stop_after_the_step(*_: object) -> None:
-    """Turn the first Ctrl-C into a termination: Lightning would stop amid a step, which cannot be resumed exactly."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.raise_signal(signal.SIGTERM)

@@ -7,6 +7,7 @@ import torch
 from pytorch_lightning import LightningModule
 from pytorch_lightning.utilities import rank_zero_warn
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
+from timm.layers.norm_act import convert_sync_batchnorm
 from torch import Tensor, nn
 from torch.optim import SGD
 from torch.optim.lr_scheduler import LambdaLR
@@ -39,6 +40,7 @@ class WeakSegmentation(LightningModule):
         weight_decay: Of SGD, on all parameters.
         power: Of the polynomial schedule.
         inference: How images are evaluated and predicted.
+        compile: Compile the network for speed; the first steps wait for it.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class WeakSegmentation(LightningModule):
         weight_decay: float = 1e-4,
         power: float = 0.9,
         inference: Inference = WHOLE_IMAGE,
+        compile: bool = False,
     ) -> None:
         super().__init__()
         self.network = network
@@ -72,6 +75,7 @@ class WeakSegmentation(LightningModule):
         self.weight_decay = weight_decay
         self.power = power
         self.inference = inference
+        self.compiles_network = compile
         self.class_names = list(class_names)
         self.evaluation: Evaluation | None = None  # the last one
         self.best = Best()  # of those during training
@@ -100,15 +104,15 @@ class WeakSegmentation(LightningModule):
         image, target = self.standardize(batch["image"]), batch["target"]
         logits = self.network(image)
         supervised = self.supervised_loss(_resize(logits, image), target)
-        self.log("train/cross_entropy", supervised)
+        self.log("train/cross_entropy", supervised, sync_dist=True)
         loss: Tensor = supervised
         if self.regularizer is not None and self.global_step >= self.first_step:
             source = batch["valid"] if self.gate_source else None
             destination = target == IGNORE_INDEX if self.gate_destination else None
             energy = self.regularizer(logits.float().softmax(dim=1), {"rgb": image}, source, destination)
-            self.log("train/gated_crf", energy)
+            self.log("train/gated_crf", energy, sync_dist=True)
             loss = supervised + self.weight * energy
-        self.log("train/loss", loss, prog_bar=True)
+        self.log("train/loss", loss, prog_bar=True, sync_dist=True)
         return loss
 
     def validation_step(self, batch: Sample, batch_idx: int) -> Tensor:
@@ -159,6 +163,14 @@ class WeakSegmentation(LightningModule):
         """Return (1 - step / max_steps)^power, 0 from ``max_steps`` on."""
         progress = min(step, self.trainer.max_steps) / self.trainer.max_steps
         return float((1 - progress) ** self.power)
+
+    def configure_model(self) -> None:
+        """Let BatchNorm see the samples of all GPUs together, and compile the network if asked to."""
+        if self.trainer.world_size > 1 and self.device.type == "cuda":  # torch has no such layer for CPUs
+            # torch's own conversion would lose the activations that are part of timm's layers
+            self.network = convert_sync_batchnorm(self.network)  # type: ignore[no-untyped-call]
+        if self.compiles_network and self.trainer.training:
+            self.network.compile()  # in place, so that checkpoints have the same names
 
     def on_fit_start(self) -> None:
         """Count the labels of the dataset for a loss that weighs its classes by them."""

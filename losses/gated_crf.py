@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from losses import checks, tensor_form
 from losses.affinity import GaussianKernel, mix, radius_for
+from losses.global_batch import global_mean
 from losses.kernel_mosaic import mosaic
 from losses.operator import FILTERS, choose_engine, pairwise_energy
 
@@ -15,7 +16,7 @@ ENGINES = ("auto", *FILTERS, "tensor")
 
 
 class GatedCRFLoss(nn.Module):
-    """Gated pairwise energy per destination pixel, Eqs. 4, 5 and 10.
+    """Gated pairwise energy per destination pixel, Eqs. 4, 5 and 10, of the batch of all processes together.
 
     Computed in float32 or wider, also under autocast: exponents reach hundreds and sums 120 terms. Differentiable once,
     in the predictions and in features that require it. As 1 - y y cancels for confident predictions, the value is exact
@@ -100,7 +101,7 @@ class GatedCRFLoss(nn.Module):
                 checks.values(probs, maps)
             energy = self._energy(probs, maps, src, dst)
             by_source = self.authors_denominator and destination is None
-            return energy / (src if by_source else dst).sum().clamp(min=1)  # no pixel, no energy
+            return global_mean(energy, (src if by_source else dst).sum())
 
     def draw_kernels(self, features: Mapping[str, Tensor], size: Sequence[int]) -> Tensor:
         """Return K, relative to its value at the anchors, around anchors one window apart, for a picture.

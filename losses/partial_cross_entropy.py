@@ -6,14 +6,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from losses.global_batch import global_mean, sum_over_processes
+
 BALANCES = ("batch", "dataset")
 
 
 class PartialCrossEntropyLoss(nn.Module):
     """Mean cross-entropy over the labeled pixels of a batch, L_CE of Sec. 3.
 
-    A batch, or a distributed shard, without a label gives 0 with zero gradients, never NaN. With several devices the
-    mean is over the labels of each device, and DDP averages the devices.
+    With several processes the batch is that of all of them together, see :func:`losses.global_batch.global_mean`. A
+    batch, or the share of a process, without a label gives 0 with zero gradients, never NaN.
 
     Args:
         class_weights: (C,), non-negative, or where they come from: "batch" weighs each class by its share p of the
@@ -62,15 +64,16 @@ class PartialCrossEntropyLoss(nn.Module):
         """
         target = target.long()
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))  # half precision cannot count the pixels
-        labeled = target[target != self.ignore_index]
-        weight = self._weight(labeled, logits)
+        labeled = target != self.ignore_index
+        weight = self._weight(target, labeled, logits)
         total = F.cross_entropy(logits, target, weight, ignore_index=self.ignore_index, reduction="sum")
-        count = total.new_tensor(labeled.numel()) if weight is None else weight[labeled].sum()
-        return total / torch.where(count > 0, count, 1)
+        count = labeled.sum() if weight is None else (weight[target.where(labeled, 0)] * labeled).sum()
+        return global_mean(total, count)
 
-    def _weight(self, labeled: Tensor, logits: Tensor) -> Tensor | None:
+    def _weight(self, target: Tensor, labeled: Tensor, logits: Tensor) -> Tensor | None:
         if self.balance == "batch":
-            return frequency_weights(torch.bincount(labeled, minlength=logits.shape[1])).to(logits)
+            counts = torch.bincount(target[labeled], minlength=logits.shape[1])
+            return frequency_weights(sum_over_processes(counts)).to(logits)
         if self.needs_histogram and self.class_weights is None:
             raise ValueError("class_weights='dataset' needs the labels of the dataset; call set_histogram before.")
         return None if self.class_weights is None else self.class_weights.to(logits)

@@ -128,3 +128,11 @@ def test_evaluation_reads_every_image_whole_and_in_order() -> None:
             assert torch.equal(batch["target"][0], torch.from_numpy(data.val_split().mask(index)))
             assert batch["valid"].all()
     assert data.num_classes == len(data.class_names) == 6
+
+
+def test_accumulated_batches_warn_of_batch_norm(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    pair = make_trainer(devices=2, strategy="ddp", max_steps=2, accumulate_grad_batches=3)
+    with pytest.warns(UserWarning, match="batches of 4 samples and not the 12 of a step"):
+        make_data(pair).train_dataloader()
+    assert "Samples per step: 2 per device x 2 devices x 3 batches = 12" in caplog.text

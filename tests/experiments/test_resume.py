@@ -1,8 +1,11 @@
 """Runs that are stopped, continued or repeated: the same weights, and nothing saved is lost."""
 
+import csv
 import os
+import shutil
 import signal
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,7 +16,65 @@ from pytorch_lightning import Callback, Trainer
 
 from experiments import RESULT
 from experiments.cli import main
-from experiments.run import load_config
+from experiments.resume import check_settings
+from experiments.run import load_config, load_datamodule
+
+Fit = Callable[..., Path]
+
+
+class SendSignal(Callback):
+    """Sends a signal to its own process amid the step after a number of steps."""
+
+    def __init__(self, signum: int, after: int) -> None:
+        self.signum, self.after = signum, after
+
+    def on_before_backward(self, trainer: Trainer, *_: Any) -> None:
+        if trainer.global_step == self.after:
+            os.kill(os.getpid(), self.signum)
+
+
+Send = Callable[[int, int], str]
+
+
+@pytest.fixture(scope="module")
+def send() -> Iterator[Send]:
+    """Make the option that adds the callback."""
+    with pytest.MonkeyPatch.context() as patch:
+        module = ModuleType("sending")
+        patch.setitem(sys.modules, "sending", module)
+        patch.setattr(SendSignal, "__module__", "sending")
+        patch.setattr(module, "SendSignal", SendSignal, raising=False)
+        arguments = "class_path: sending.SendSignal, init_args: {{signum: {}, after: {}}}"
+        yield lambda signum, after: f"--trainer.callbacks+={{{arguments.format(int(signum), after)}}}"
+
+
+@pytest.fixture(scope="module")
+def stopped(fit: Fit, send: Send, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run directory that was left after three of four steps."""
+    run = tmp_path_factory.mktemp("stopped") / "run"
+    with pytest.raises(SystemExit, match="143"):
+        fit(send(signal.SIGTERM, 2), run=run)
+    return run
+
+
+@pytest.fixture(scope="module")
+def two(fit: Fit, send: Send, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with a checkpoint after each step, of which two are kept."""
+    run = tmp_path_factory.mktemp("two") / "run"
+    with pytest.raises(SystemExit, match="143"):
+        fit("--trainer.callbacks.every_n_steps=1", send(signal.SIGTERM, 2), run=run)
+    assert [load(run / "checkpoints" / f"{name}.ckpt")["global_step"] for name in ("last", "previous")] == [3, 2]
+    return run
+
+
+def logged(run: Path) -> list[dict[str, str]]:
+    with (run / "metrics.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def assert_same_weights(run: Path, other: Path, name: str) -> None:
+    weights, others = (load(path / "checkpoints" / f"{name}.ckpt")["state_dict"] for path in (run, other))
+    torch.testing.assert_close(weights, others, rtol=0, atol=0)
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -46,24 +107,35 @@ def test_a_run_is_not_started_over_another(fit: Any, finished: Path, capsys: pyt
     assert (finished / "checkpoints" / "last.ckpt").read_bytes() == before
 
 
-def test_command_line_beats_the_checkpoint(fit: Any, finished: Path, tmp_path: Path) -> None:
-    checkpoint = finished / "checkpoints" / "last.ckpt"
-    run = fit(f"--ckpt_path={checkpoint}", "--model.weight=0.55", "--trainer.max_steps=5", run=tmp_path / "run")
+def test_command_line_beats_the_checkpoint(fit: Any, stopped: Path, tmp_path: Path) -> None:
+    run = fit(f"--ckpt_path={stopped / 'checkpoints/last.ckpt'}", "--model.weight=0.55", run=tmp_path / "run")
     assert load_config(run)["model"]["weight"] == 0.55
 
 
-def test_command_line_sets_the_learning_rate_of_a_resumed_run(fit: Any, finished: Path, tmp_path: Path) -> None:
-    """The optimizer's state holds the old one, and the schedule's state the old length."""
-    options = [
-        f"--ckpt_path={finished / 'checkpoints/last.ckpt'}",
-        "--trainer.max_steps=8",
-        "--model.learning_rate=0.5",
-    ]
-    run = fit(*options, run=tmp_path / "run")
-    lines = [line.split(",") for line in (run / "metrics.csv").read_text().splitlines()]
-    column, step = lines[0].index("lr-SGD"), lines[0].index("step")
-    rates = {int(line[step]): float(line[column]) for line in lines[1:] if line[column]}
-    assert rates == {k + 1: pytest.approx(0.5 * (1 - k / 8) ** 0.9) for k in range(4, 8)}  # logged after the step
+def test_command_line_sets_the_learning_rate_of_a_resumed_run(fit: Any, stopped: Path, tmp_path: Path) -> None:
+    """The optimizer's state holds the old one."""
+    run = fit(f"--ckpt_path={stopped / 'checkpoints/last.ckpt'}", "--model.learning_rate=0.5", run=tmp_path / "run")
+    rates = {int(row["step"]): float(row["lr-SGD"]) for row in logged(run) if row["lr-SGD"]}
+    assert rates == {3: pytest.approx(0.5 * (1 - 3 / 4) ** 0.9)}
+
+
+@pytest.mark.parametrize(
+    ("option", "remedy"),
+    [
+        ("--trainer.max_steps=8", "--trainer.max_steps=4"),
+        ("--data.batch_size=4", "--data.batch_size=2"),
+        ("--seed_everything=1", "--seed_everything=0"),
+        ("--trainer.accumulate_grad_batches=2", "--trainer.accumulate_grad_batches=1"),
+    ],
+)
+def test_a_run_does_not_continue_with_other_samples_or_another_length(
+    option: str, remedy: str, fit: Any, stopped: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {path: path.read_bytes() for path in stopped.rglob("*") if path.is_file()}
+    with pytest.raises(SystemExit, match="2"):
+        fit(option, "--ckpt_path=last", run=stopped)
+    assert f"belongs to a run with {remedy}" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in stopped.rglob("*") if path.is_file()} == before
 
 
 def test_nothing_of_a_finished_run_is_lost(fit: Any, tmp_path: Path) -> None:
@@ -78,56 +150,117 @@ def test_nothing_of_a_finished_run_is_lost(fit: Any, tmp_path: Path) -> None:
     assert load_config(run)["ckpt_path"] == "last"
 
 
-class Terminate(Callback):
-    """Sends SIGTERM after the third step, as a cluster does."""
-
-    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
-        if trainer.global_step == 3:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-
-class Interrupt(Callback):
-    """Sends SIGINT amid the third step, as Ctrl-C does."""
-
-    def on_before_backward(self, trainer: Trainer, *_: Any) -> None:
-        if trainer.global_step == 2:
-            os.kill(os.getpid(), signal.SIGINT)
-
-
-def test_a_run_interrupted_amid_a_step_is_resumed_exactly(
-    fit: Any, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("signum", "step", "status"),
+    [
+        (signal.SIGTERM, 2, 143),
+        (signal.SIGTERM, 1, 143),  # before a validation
+        (signal.SIGINT, 1, 143),
+        (signal.SIGUSR1, 2, 138),
+    ],
+)
+def test_a_run_stopped_amid_a_step_is_resumed_exactly(
+    signum: int, step: int, status: int, fit: Any, send: Send, finished: Path, tmp_path: Path
 ) -> None:
-    module = ModuleType("interrupting")
-    monkeypatch.setitem(sys.modules, "interrupting", module)
-    monkeypatch.setattr(Interrupt, "__module__", "interrupting")
-    monkeypatch.setattr(module, "Interrupt", Interrupt, raising=False)
-    with pytest.raises(SystemExit, match="143"):
-        fit("--trainer.callbacks+={class_path: interrupting.Interrupt}", run=tmp_path / "run")
-    fit("--ckpt_path=last", run=tmp_path / "run")
-    weights = load(tmp_path / "run" / "checkpoints" / "last.ckpt")["state_dict"]
-    torch.testing.assert_close(weights, load(finished / "checkpoints" / "last.ckpt")["state_dict"], rtol=0, atol=0)
+    """The same weights, the same best weights, and the same log, every validation once."""
+    run = tmp_path / "run"
+    with pytest.raises(SystemExit, match=str(status)):
+        fit(send(signum, step), run=run)
+    assert not (run / RESULT).exists()
+    assert load(run / "checkpoints" / "last.ckpt")["global_step"] == step + 1
+    first = logged(run)
+    fit("--ckpt_path=last", run=run)
+    for name in ("last", "best"):
+        assert_same_weights(run, finished, name)
+    both, whole = (
+        [(row["step"], row["train/loss"], row["val/miou"]) for row in rows if row["train/loss"] or row["val/miou"]]
+        for rows in (first + logged(run), logged(finished))
+    )
+    assert both == whole
 
 
-def test_a_run_without_a_last_checkpoint_is_not_started_anew(
+def test_handlers_of_signals_are_put_back(fit: Any, send: Send, tmp_path: Path) -> None:
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+    before = [signal.getsignal(number) for number in numbers]
+    with pytest.raises(SystemExit):
+        fit(send(signal.SIGINT, 1), run=tmp_path / "run")
+    assert [signal.getsignal(number) for number in numbers] == before
+
+
+def test_slurm_is_asked_to_requeue_a_run_that_it_has_warned(
+    fit: Any, send: Send, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program of that name stands in for SLURM's."""
+    program = tmp_path / "bin" / "scontrol"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path / "asked"}\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("SLURM_JOB_ID", "77")
+    handler = signal.getsignal(signal.SIGTERM)
+    for number, status in ((signal.SIGUSR1, "138"), (signal.SIGTERM, "143")):
+        with pytest.raises(SystemExit, match=status):
+            fit(send(number, 1), run=tmp_path / str(number))
+    signal.signal(signal.SIGTERM, handler)
+    assert (tmp_path / "asked").read_text() == "requeue 77\n"
+
+
+def test_a_run_without_a_regular_checkpoint_starts_from_the_beginning(fit: Any, finished: Path, tmp_path: Path) -> None:
+    """So that one command starts a run and continues it, whenever it was killed."""
+    folder = tmp_path / "run" / "checkpoints"
+    folder.mkdir(parents=True)
+    (folder / "best.ckpt").touch()
+    (folder / "last.part").write_bytes(b"PK")
+    assert_same_weights(fit("--ckpt_path=last", run=tmp_path / "run"), finished, "last")
+
+
+@pytest.mark.parametrize("damage", ["truncated", "one bit", "empty"])
+def test_a_damaged_checkpoint_falls_back_to_the_previous_one(
+    damage: str, fit: Any, two: Path, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = shutil.copytree(two, tmp_path / "run")
+    last = run / "checkpoints" / "last.ckpt"
+    content = bytearray(last.read_bytes())
+    content[len(content) // 2] ^= 1
+    last.write_bytes({"truncated": content[: len(content) // 2], "one bit": content, "empty": b""}[damage])
+    fit("--ckpt_path=last", run=run)
+    printed = capsys.readouterr().err
+    assert f"{last} is truncated or damaged; trying the one before" in printed
+    assert load(run / "checkpoints" / "previous.ckpt")["global_step"] == 2  # not the damaged one
+    assert_same_weights(run, finished, "last")
+
+
+def test_only_damaged_checkpoints_are_not_trained_over(
+    fit: Any, two: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = shutil.copytree(two, tmp_path / "run")
+    for name in ("last.ckpt", "previous.ckpt"):
+        (run / "checkpoints" / name).write_bytes(b"")
+    with pytest.raises(SystemExit, match="2"):
+        fit("--ckpt_path=last", run=run)
+    assert "Remove last.ckpt and previous.ckpt" in capsys.readouterr().err
+
+
+def test_an_unknown_number_of_processes_warns(two: Path) -> None:
+    trainer = Trainer(accelerator="cpu", devices=2, strategy="ddp", max_steps=4, logger=False)
+    datamodule = load_datamodule(two)
+    with pytest.warns(UserWarning, match="from 1 processes and continues on 2"):
+        check_settings(two / "checkpoints" / "last.ckpt", trainer, datamodule)
+
+
+def test_a_damaged_checkpoint_given_by_name_is_refused(
     fit: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
-    (tmp_path / "run" / "checkpoints" / "best.ckpt").touch()
+    (tmp_path / "some.ckpt").write_bytes(b"PK")
     with pytest.raises(SystemExit, match="2"):
-        fit("--ckpt_path=last", run=tmp_path / "run")
-    assert "ended before it saved last.ckpt" in capsys.readouterr().err
+        fit(f"--ckpt_path={tmp_path / 'some.ckpt'}", run=tmp_path / "run")
+    assert f"{tmp_path / 'some.ckpt'} is truncated or damaged. Continue from another" in capsys.readouterr().err
 
 
-def test_termination_saves_a_checkpoint_and_is_no_result(
-    fit: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Lightning turns SIGTERM into an ordinary end with status 0; a killed run must not count as finished."""
-    module = ModuleType("terminating")
-    monkeypatch.setitem(sys.modules, "terminating", module)
-    monkeypatch.setattr(Terminate, "__module__", "terminating")
-    monkeypatch.setattr(module, "Terminate", Terminate, raising=False)
-    with pytest.raises(SystemExit) as ended:
-        fit("--trainer.callbacks+={class_path: terminating.Terminate}", run=tmp_path / "run")
-    assert ended.value.code == 143
+def test_a_run_that_diverges_ends_with_its_samples_and_sound_weights(fit: Any, tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=r"gatedcrf: error: The \w+ of step \d is not finite.* shapes_0_00"):
+        fit("--model.learning_rate=1e30", run=tmp_path / "run")
+    saved = load(tmp_path / "run" / "checkpoints" / "last.ckpt")
+    assert saved["global_step"] > 0
+    assert all(value.isfinite().all() for value in saved["state_dict"].values())
     assert not (tmp_path / "run" / RESULT).exists()
-    assert load(tmp_path / "run" / "checkpoints" / "last.ckpt")["global_step"] == 3

@@ -145,3 +145,14 @@ def test_prediction_is_uint8_at_the_size_of_the_image(trainer: Trainer, module: 
         assert prediction.dtype == torch.uint8
         assert torch.equal(prediction, model(sample["image"]).argmax(1).to(torch.uint8))
         assert prediction.shape == sample["target"].shape
+
+
+def test_a_compiled_network_trains_the_same_and_has_the_same_names(
+    trainer: Trainer, module: Module, loader: Loader
+) -> None:
+    plain, compiled, data = module(), module(compile=True), loader(SIZE, SIZE)
+    for model in (plain, compiled):
+        trainer(max_steps=2).fit(model, data)
+    assert plain.network._compiled_call_impl is None
+    assert compiled.network._compiled_call_impl is not None
+    torch.testing.assert_close(compiled.state_dict(), plain.state_dict())

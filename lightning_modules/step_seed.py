@@ -1,0 +1,26 @@
+"""Random numbers that know the step they are at, as the data's do."""
+
+import random
+from typing import Any
+
+import numpy as np
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+
+
+class StepSeed(Callback):
+    """Seeds the global random numbers, which dropout draws from, by the seed of the run, the batch and the process.
+
+    What a step draws then depends on nothing that happened before, and a resumed run needs no state of generators.
+    """
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keep the seed of the run."""
+        self._seed = torch.initial_seed()
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Seed Python, NumPy and torch on all devices."""
+        seed = int(np.random.SeedSequence([self._seed, batch_idx, trainer.global_rank]).generate_state(1)[0])
+        random.seed(seed)
+        np.random.seed(seed)
+        torch.manual_seed(seed)

@@ -1,0 +1,137 @@
+"""Kill one run of the real command line again and again; its final weights must be those of a run left alone.
+
+Run by hand: ``python tests/stress/kills.py --kills 50``. It trains on tiny shapes twice, once killed at random steps by
+SIGKILL, SIGTERM and SIGUSR1 and started again with the same command. It prints what happened and exits with status 1
+unless everything that the two runs left is the same bit for bit and the killed one counted as finished only once.
+Further options go to ``gatedcrf fit``, for example ``--trainer.accumulate_grad_batches=2``.
+"""
+
+import argparse
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning import Callback, Trainer
+
+ROOT = Path(__file__).parents[2]
+STATUS = {signal.SIGKILL: -signal.SIGKILL, signal.SIGTERM: 143, signal.SIGUSR1: 138}
+CONFIGS = ("base.yaml", "datasets/shapes.yaml", "supervision/clicks.yaml", "losses/gcrf_s.yaml")
+SMALL = (
+    *("--data.num_train=8", "--data.num_val=3", "--data.size=64", "--data.crop=64", "--data.batch_size=2"),
+    *("--model.network.init_args.channels=16", "--model.first_step=1", "--trainer.log_every_n_steps=1"),
+    *("--trainer.enable_model_summary=false", "--ckpt_path=last"),
+)
+STEP = "at step"
+
+
+class Report(Callback):
+    """Prints the step that begins."""
+
+    def on_train_batch_start(self, trainer: Trainer, *_: Any) -> None:
+        print(STEP, trainer.global_step, flush=True)
+
+
+def start(run: Path, options: argparse.Namespace) -> subprocess.Popen[str]:
+    """Start or continue a run; the command is always the same."""
+    command = [sys.executable, "-m", "experiments.cli", "fit"]
+    command += [part for config in CONFIGS for part in ("-c", config)]
+    command += [f"--trainer.max_steps={options.steps}", f"--trainer.val_check_interval={options.every * 3}"]
+    command += [f"--trainer.callbacks.every_n_steps={options.every}", "--trainer.callbacks+=kills.Report"]
+    command += [f"--trainer.default_root_dir={run}", f"--data.num_workers={options.workers}", *SMALL, *options.others]
+    path = f"{ROOT}:{Path(__file__).parent}"
+    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+    environment.pop("SLURM_JOB_ID", None)  # a job that runs this is not to be requeued
+    log = (run.parent / f"{run.name}.txt").open("a")
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, env=environment, text=True, stdout=pipe, stderr=log, start_new_session=True)
+
+
+def kill(process: subprocess.Popen[str], after: int, signum: int, delay: float) -> int:
+    """Send a signal to a run and its loader processes, as SLURM does; return the step, -1 if it ended before.
+
+    Args:
+        process: The run.
+        after: Steps that begin after its start and before the one to kill it in.
+        signum: The signal.
+        delay: Seconds from the beginning of that step.
+    """
+    assert process.stdout is not None
+    steps = (int(line.split()[-1]) for line in process.stdout if line.startswith(STEP))
+    step = next((step for number, step in enumerate(steps) if number == after), -1)
+    if step >= 0:
+        time.sleep(delay)
+        os.killpg(process.pid, signum)
+    process.stdout.read()
+    process.wait()
+    return step
+
+
+def finish(process: subprocess.Popen[str]) -> None:
+    """Let a run come to its end."""
+    process.communicate()
+    if process.returncode:
+        sys.exit(f"a run that was left alone ended with status {process.returncode}")
+
+
+def left_by(run: Path) -> dict[str, Any]:
+    """Return everything that must not depend on kills."""
+    last, best = (torch.load(run / "checkpoints" / f"{name}.ckpt", weights_only=True) for name in ("last", "best"))
+    files = {name: (run / name).read_text() for name in ("result.json", "iou_per_class.csv")}
+    return {"weights": last["state_dict"], "momentum": last["optimizer_states"], "best": best["state_dict"], **files}
+
+
+def main() -> None:
+    """Do as the module says."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--steps", type=int, default=300, help="length of the run")
+    parser.add_argument("--every", type=int, default=5, help="steps between regular checkpoints")
+    parser.add_argument("--most", type=int, default=9, help="steps after a start at which it is killed, at most")
+    parser.add_argument("--workers", type=int, default=0, help="loader processes")
+    parser.add_argument("--seed", type=int, default=0, help="of the kills")
+    parser.add_argument("--folder", type=Path, help="where the runs stay (default: a temporary folder)")
+    options, options.others = parser.parse_known_args()  # further ones are those of gatedcrf fit
+    folder = options.folder or Path(tempfile.mkdtemp())
+    draw, counts, trained, began = random.Random(options.seed), Counter[str](), 0, time.monotonic()
+    alone, killed = folder / "alone", folder / "killed"
+    finish(start(alone, options))
+    for number in range(options.kills):
+        signum = (signal.SIGKILL, signal.SIGUSR1, signal.SIGTERM)[number % 3]
+        after = draw.randint(0, options.most)
+        process = start(killed, options)
+        step = kill(process, after, signum, delay=draw.uniform(0, 0.3))
+        if step < 0 or (killed / "result.json").exists() or process.returncode != STATUS[signum]:
+            sys.exit(f"kill {number}, {signum.name}: at step {step}, ended with status {process.returncode}")
+        counts[signum.name] += 1
+        trained = max(trained, step)
+        print(f"kill {number + 1}: {signum.name} in step {step}", flush=True)
+    finish(start(killed, options))
+    one, other = left_by(alone), left_by(killed)
+    differ = [name for name in one if repr_bits(one[name]) != repr_bits(other[name])]
+    minutes = (time.monotonic() - began) / 60
+    print(f"{dict(counts)}, the last in step {trained} of {options.steps}, in {minutes:.1f} min; logs in {folder}")
+    print(f"differ: {', '.join(differ)}" if differ else "identical: " + ", ".join(one))
+    sys.exit(1 if differ else 0)
+
+
+def repr_bits(value: Any) -> Any:
+    """Return something that is equal exactly where the bits are."""
+    if isinstance(value, torch.Tensor):
+        return value.dtype, value.shape, value.numpy().tobytes()
+    if isinstance(value, dict):
+        return {name: repr_bits(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [repr_bits(item) for item in value]
+    return value
+
+
+if __name__ == "__main__":
+    main()
