@@ -1,0 +1,202 @@
+"""The SLURM launcher before a stub of SLURM: its queue is a folder, and its one node is this machine.
+
+``tests/slurm`` tries the same on a real controller and daemon.
+"""
+
+import os
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from experiments import RESULT
+from experiments.cell import LOG, Cell
+from experiments.slurm import SCRIPT, SlurmJob, SlurmLauncher
+from experiments.slurm_script import Settings, batch_script, job_name
+
+STUBS = {
+    # Takes the job into the queue and runs its script until it ends
+    "sbatch": """
+        [ -e refuse ] && { echo "sbatch: error: invalid partition specified: gpus" >&2; exit 1; }
+        name=$(sed -n 's/^#SBATCH --job-name=//p' "$1")
+        echo "$name" >> submitted
+        touch "queue/$name"
+        { bash "$1"; rm "queue/$name"; } > /dev/null 2>&1 < /dev/null &
+        """,
+    "squeue": """
+        [ -e down ] && { echo "slurm_load_jobs error: Unable to contact slurm controller" >&2; exit 1; }
+        ls queue
+        """,
+    # Runs no training, but waits until it is told how that ended
+    "srun": """
+        until [ -e finish ] || [ -e fail ]; do sleep 0.01; done
+        [ -e fail ] || echo '{"miou": 50.0}' > "$RUN/result.json"
+        """,
+}
+
+
+@pytest.fixture
+def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder in which the stubs keep their state; they are first on the PATH."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "queue").mkdir()
+    for name, body in STUBS.items():
+        path = tmp_path / "bin" / name
+        path.write_text(f"#!/bin/bash\ncd {tmp_path}\n{body}")
+        path.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    monkeypatch.setenv("RUN", str(tmp_path / "runs/clicks.pCE/seed0"))
+    monkeypatch.setattr("experiments.slurm.ASK_EVERY_S", 0.0)
+    return tmp_path
+
+
+@pytest.fixture
+def cell(tmp_path: Path) -> Cell:
+    run = tmp_path / "runs/clicks.pCE/seed0"
+    run.mkdir(parents=True)
+    return Cell("clicks", "pCE", 0, run, ("base.yaml",), ("--trainer.max_steps=4",))
+
+
+def settings(tmp_path: Path, text: str) -> Settings:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    return Settings.load(path)
+
+
+def wait(job: SlurmJob) -> int:
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        if (status := job.poll()) is not None:
+            return status
+        time.sleep(0.01)
+    raise TimeoutError(job.name)
+
+
+def test_a_job_waits_or_runs_until_it_ends_with_a_result(slurm: Path, cell: Cell) -> None:
+    job = SlurmLauncher().start(cell)
+    assert job.poll() is None
+    (slurm / "finish").touch()
+    assert wait(job) == 0
+    assert (cell.run / RESULT).is_file()
+
+
+def test_a_job_that_ends_without_a_result_has_failed_and_is_submitted_again(slurm: Path, cell: Cell) -> None:
+    (slurm / "fail").touch()
+    assert wait(SlurmLauncher().start(cell)) == 1
+    (slurm / "fail").unlink()
+    (slurm / "finish").touch()
+    assert wait(SlurmLauncher().start(cell)) == 0
+    assert (slurm / "submitted").read_text().split() == [job_name(cell)] * 2
+
+
+def test_a_second_launcher_attaches_to_the_job_of_the_first(slurm: Path, cell: Cell) -> None:
+    """Nothing but the queue is asked: the first may have ended at any point after sbatch was called."""
+    SlurmLauncher().start(cell).stop()
+    (cell.run / SCRIPT).unlink()
+    job = SlurmLauncher().start(cell)
+    assert job.poll() is None
+    (slurm / "finish").touch()
+    assert wait(job) == 0
+    assert (slurm / "submitted").read_text().split() == [job_name(cell)]
+
+
+def test_a_controller_that_does_not_answer_ends_no_job(slurm: Path, cell: Cell) -> None:
+    job = SlurmLauncher().start(cell)
+    (slurm / "down").touch()
+    assert job.poll() is None
+    with pytest.raises(ValueError, match="Unable to contact slurm controller"):
+        SlurmLauncher()
+    (slurm / "down").unlink()
+    (slurm / "finish").touch()
+    assert wait(job) == 0
+
+
+def test_a_refused_job_shows_the_reason(slurm: Path, cell: Cell) -> None:
+    (slurm / "refuse").touch()
+    with pytest.raises(ValueError, match="invalid partition specified: gpus"):
+        SlurmLauncher().start(cell)
+
+
+def test_without_slurm_the_message_names_the_local_launcher(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ValueError, match=r"sbatch is not on the PATH.*--launcher local"):
+        SlurmLauncher()
+
+
+def test_the_script_asks_for_what_the_settings_say(cell: Cell, tmp_path: Path) -> None:
+    chosen = settings(
+        tmp_path, "{partition: gpu, account: lab, time: '1-00:00:00', warning: 90, options: [--qos=long]}"
+    )
+    lines = batch_script(cell, chosen).splitlines()
+    assert lines[0] == "#!/bin/bash"
+    assert {line.removeprefix("#SBATCH ") for line in lines if line.startswith("#SBATCH")} == {
+        f"--job-name={job_name(cell)}",
+        f"--chdir={Path.cwd()}",
+        f"--output={cell.run / LOG}",
+        "--open-mode=append",
+        "--dependency=singleton",
+        "--requeue",
+        "--signal=SIGUSR1@90",
+        "--time=1-00:00:00",
+        "--nodes=1",
+        "--ntasks-per-node=1",
+        "--cpus-per-task=8",
+        "--partition=gpu",
+        "--account=lab",
+        "--mem=32G",
+        "--gres=gpu:1",
+        "--qos=long",
+    }
+    assert lines[-1].startswith("srun --cpus-per-task=8 ")
+
+
+def test_a_run_on_several_nodes_is_told_so(cell: Cell, tmp_path: Path) -> None:
+    """Lightning refuses a number of nodes that is not SLURM's."""
+    assert "--trainer.num_nodes=2" in batch_script(cell, settings(tmp_path, "nodes: 2"))
+    assert "num_nodes" not in batch_script(cell, settings(tmp_path, "nodes: 1"))
+
+
+def test_the_shell_passes_every_argument_on_as_it_is(slurm: Path, tmp_path: Path) -> None:
+    """bash is the oracle: it parses the script, and srun is what prints its arguments."""
+    run = tmp_path / "it's 50% of $HOME"
+    run.mkdir()
+    cell = Cell("clicks", "pCE", 0, run, ("base.yaml",), ("--data.root=a b", "--x={class_path: y, init_args: [1]}"))
+    (slurm / "bin/srun").write_text('#!/bin/bash\nprintf "%s\\n" "$@"')
+    script = tmp_path / SCRIPT
+    script.write_text(batch_script(cell, settings(tmp_path, "setup: [echo prepared]")))
+    assert subprocess.run(["bash", "-n", script], check=False).returncode == 0
+    printed = subprocess.run(["bash", script], capture_output=True, text=True, check=True).stdout.splitlines()
+    assert printed[0] == "prepared"
+    assert printed[2:] == ["--cpus-per-task=8", *cell.command()]
+    assert "50%% of" in script.read_text()  # sbatch would replace %-letters in the name of the log
+
+
+@pytest.mark.parametrize("change", [{"row": "full"}, {"column": "GCRF"}, {"seed": 1}, {"run": Path("other/seed0")}])
+def test_every_run_has_a_job_name_of_its_own(cell: Cell, change: dict[str, object]) -> None:
+    other = Cell(**{**vars(cell), **change})
+    assert job_name(other) != job_name(cell)
+    assert job_name(cell).startswith("clicks.pCE.seed0.")  # Lightning ignores jobs named bash or interactive
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("tme: 3", "mine.yaml: .*tme"),
+        ("cpus_per_task: many", "cpus_per_task"),
+        ("time: 1:00:00", "time"),  # YAML reads 3600, which sbatch would take for minutes
+        ("time: 90", "time"),
+        ("time: 'a day'", "HH:MM:SS"),
+        ("time: '00:05:00'", "leaves no time to train"),  # it would be requeued for ever
+        ("jobs: 0", "jobs is 0"),
+        ("", "write keys and values"),
+        ("time: [", "mine.yaml"),
+    ],
+)
+def test_bad_settings_are_refused_with_the_file_and_the_key(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        settings(tmp_path, text)
+
+
+def test_settings_that_a_file_does_not_name_are_the_shipped_ones(tmp_path: Path) -> None:
+    assert settings(tmp_path, "gres: null") == Settings(**{**vars(Settings.load()), "gres": None})
