@@ -18,6 +18,8 @@ from experiments.launchers import Job, Launcher, LocalLauncher
 from experiments.live_status import LiveStatus
 from experiments.protocol import PROTOCOLS
 from experiments.run import load_datamodule
+from experiments.slurm import SlurmLauncher
+from experiments.slurm_script import SETTINGS
 from experiments.table import Table
 from experiments.table_command import open_console, write_table
 
@@ -71,6 +73,7 @@ def _parse(args: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--max_steps", type=int, help="shorten or lengthen every run")
     parser.add_argument("--devices", type=int, default=1, help="devices per cell, which share its batches (default: 1)")
     parser.add_argument("--launcher", choices=["local", "slurm"], default="local", help="default: local")
+    parser.add_argument("--slurm", type=Path, help=f"what jobs ask for where it differs from {SETTINGS}")
     parser.add_argument("--runs", default="runs", help="where the runs are kept (default: runs)")
     parser.add_argument("--wandb", action="store_true", help="log to W&B, a run per cell in a group per table")
     parser.add_argument("--dry_run", action="store_true", help="print the commands and their estimated cost")
@@ -79,6 +82,8 @@ def _parse(args: Sequence[str]) -> argparse.Namespace:
     for name in ("seeds", "max_steps", "devices"):
         if (value := getattr(options, name)) is not None and value < 1:
             parser.error(f"--{name} is {value}; give at least 1")
+    if options.slurm and options.launcher != "slurm":
+        parser.error("--slurm is read with --launcher slurm")
     options.overrides = _join(args[split + 1 :])
     if options.max_steps is not None:
         options.overrides.append(f"--trainer.max_steps={options.max_steps}")
@@ -138,7 +143,7 @@ def _print_plan(cells: Sequence[Cell], console: Console) -> None:
 
 
 def _launcher(options: argparse.Namespace) -> Launcher:
-    return LocalLauncher()
+    return SlurmLauncher(options.slurm) if options.launcher == "slurm" else LocalLauncher()
 
 
 def _run_all(cells: Sequence[Cell], launcher: Launcher, console: Console) -> list[Cell]:

@@ -81,8 +81,9 @@ class SlurmJob:
             return None
         return 0 if RESULT in os.listdir(self.run) else 1  # a listing: NFS may remember for a minute that there is none
 
-    def stop(self) -> None:
-        """Leave the job: it goes on, and a later call attaches to it."""
+    def stop(self) -> str:
+        """Leave the job to SLURM; a later call attaches to it."""
+        return f"its SLURM job goes on, and the same command attaches to it (scancel --name={self.name} ends it)"
 
 
 def _queue() -> set[str]:

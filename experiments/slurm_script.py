@@ -14,6 +14,15 @@ from experiments.cell import LOG, Cell
 
 SETTINGS = EXPERIMENTS / "slurm.yaml"
 EARLY_S = 60  # sbatch sends its signal up to so much earlier than asked
+REQUEUE = """\
+status=$?
+# Told to stop by SIGUSR1 or SIGTERM: SLURM requeues only jobs that it has to kill. A canceled job is no longer RUNNING.
+if [[ $status == 138 || $status == 143 ]] && [[ $(squeue --noheader --jobs="$SLURM_JOB_ID" --format=%T) == RUNNING ]]
+then
+    scontrol requeue "$SLURM_JOB_ID"
+fi
+exit $status
+"""
 
 
 @dataclass(frozen=True)
@@ -70,8 +79,9 @@ class Settings:
 
 
 def job_name(cell: Cell) -> str:
-    """Return the name of a cell's job, which no other run directory shares."""
-    return f"{cell.name.replace('/', '.')}.{hashlib.sha256(bytes(cell.run.resolve())).hexdigest()[:8]}"
+    """Return the name of a cell's job: that of its run directory, which cells of several tables may share."""
+    run = cell.run.resolve()
+    return ".".join((*run.parts[-3:], hashlib.sha256(bytes(run)).hexdigest()[:8]))
 
 
 def batch_script(cell: Cell, settings: Settings) -> str:
@@ -107,6 +117,6 @@ def batch_script(cell: Cell, settings: Settings) -> str:
             *settings.setup,
             'echo "SLURM job $SLURM_JOB_ID on $SLURM_JOB_NODELIST, requeued ${SLURM_RESTART_COUNT:-0} times"',
             f"srun --cpus-per-task={settings.cpus_per_task} {shlex.join(command)}",  # not inherited since SLURM 22.05
-            "",
+            REQUEUE,
         )
     )

@@ -6,6 +6,7 @@
 import os
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from experiments import RESULT
 from experiments.cell import LOG, Cell
 from experiments.slurm import SCRIPT, SlurmJob, SlurmLauncher
 from experiments.slurm_script import Settings, batch_script, job_name
+from experiments.table import Training
 
 STUBS = {
     # Takes the job into the queue and runs its script until it ends
@@ -22,7 +24,8 @@ STUBS = {
         name=$(sed -n 's/^#SBATCH --job-name=//p' "$1")
         echo "$name" >> submitted
         touch "queue/$name"
-        { bash "$1"; rm "queue/$name"; } > /dev/null 2>&1 < /dev/null &
+        cp "$1" "script.$name"
+        { bash "script.$name"; rm "queue/$name"; } > /dev/null 2>&1 < /dev/null &
         """,
     "squeue": """
         [ -e down ] && { echo "slurm_load_jobs error: Unable to contact slurm controller" >&2; exit 1; }
@@ -36,26 +39,34 @@ STUBS = {
 }
 
 
+def stub(folder: Path, name: str, body: str) -> None:
+    path = folder / "bin" / name
+    path.write_text(f"#!/bin/bash\ncd {folder}\n{body}\n")
+    path.chmod(0o755)
+
+
 @pytest.fixture
 def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder in which the stubs keep their state; they are first on the PATH."""
     (tmp_path / "bin").mkdir()
     (tmp_path / "queue").mkdir()
     for name, body in STUBS.items():
-        path = tmp_path / "bin" / name
-        path.write_text(f"#!/bin/bash\ncd {tmp_path}\n{body}")
-        path.chmod(0o755)
+        stub(tmp_path, name, body)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
-    monkeypatch.setenv("RUN", str(tmp_path / "runs/clicks.pCE/seed0"))
+    monkeypatch.setenv("RUN", str(tmp_path / "runs/shapes/clicks.pce/seed0"))
     monkeypatch.setattr("experiments.slurm.ASK_EVERY_S", 0.0)
     return tmp_path
 
 
+def make_cell(run: Path, *options: str, devices: int = 1) -> Cell:
+    run.mkdir(parents=True)
+    training = Training("supervision/clicks.yaml", "losses/pce.yaml")
+    return Cell(training, "shapes", "paper", 0, run, "clicks/pCE", "table1", devices, options)
+
+
 @pytest.fixture
 def cell(tmp_path: Path) -> Cell:
-    run = tmp_path / "runs/clicks.pCE/seed0"
-    run.mkdir(parents=True)
-    return Cell("clicks", "pCE", 0, run, ("base.yaml",), ("--trainer.max_steps=4",))
+    return make_cell(tmp_path / "runs/shapes/clicks.pce/seed0")
 
 
 def settings(tmp_path: Path, text: str) -> Settings:
@@ -148,7 +159,7 @@ def test_the_script_asks_for_what_the_settings_say(cell: Cell, tmp_path: Path) -
         "--gres=gpu:1",
         "--qos=long",
     }
-    assert lines[-1].startswith("srun --cpus-per-task=8 ")
+    assert any(line.startswith("srun --cpus-per-task=8 ") for line in lines)
 
 
 def test_a_run_on_several_nodes_is_told_so(cell: Cell, tmp_path: Path) -> None:
@@ -159,10 +170,8 @@ def test_a_run_on_several_nodes_is_told_so(cell: Cell, tmp_path: Path) -> None:
 
 def test_the_shell_passes_every_argument_on_as_it_is(slurm: Path, tmp_path: Path) -> None:
     """bash is the oracle: it parses the script, and srun is what prints its arguments."""
-    run = tmp_path / "it's 50% of $HOME"
-    run.mkdir()
-    cell = Cell("clicks", "pCE", 0, run, ("base.yaml",), ("--data.root=a b", "--x={class_path: y, init_args: [1]}"))
-    (slurm / "bin/srun").write_text('#!/bin/bash\nprintf "%s\\n" "$@"')
+    cell = make_cell(tmp_path / "it's 50% of $HOME", "--data.root=a b", "--x={class_path: y, init_args: [1]}")
+    stub(slurm, "srun", 'printf "%s\\n" "$@"')
     script = tmp_path / SCRIPT
     script.write_text(batch_script(cell, settings(tmp_path, "setup: [echo prepared]")))
     assert subprocess.run(["bash", "-n", script], check=False).returncode == 0
@@ -172,11 +181,35 @@ def test_the_shell_passes_every_argument_on_as_it_is(slurm: Path, tmp_path: Path
     assert "50%% of" in script.read_text()  # sbatch would replace %-letters in the name of the log
 
 
-@pytest.mark.parametrize("change", [{"row": "full"}, {"column": "GCRF"}, {"seed": 1}, {"run": Path("other/seed0")}])
-def test_every_run_has_a_job_name_of_its_own(cell: Cell, change: dict[str, object]) -> None:
-    other = Cell(**{**vars(cell), **change})
-    assert job_name(other) != job_name(cell)
-    assert job_name(cell).startswith("clicks.pCE.seed0.")  # Lightning ignores jobs named bash or interactive
+def test_a_job_is_named_after_its_run_directory_alone(cell: Cell) -> None:
+    """Cells of several tables share a run; runs of one cell in several places are none of each other's business."""
+    assert job_name(replace(cell, label="scribbles/w", table="table4")) == job_name(cell)
+    assert job_name(replace(cell, run=Path("other/shapes/clicks.pce/seed0"))) != job_name(cell)
+    assert job_name(cell).startswith("shapes.clicks.pce.seed0.")  # Lightning ignores jobs named bash or interactive
+
+
+@pytest.mark.parametrize(
+    ("status", "state", "requeued"),
+    [
+        (138, "RUNNING", True),  # SIGUSR1: the time is nearly over
+        (143, "RUNNING", True),  # SIGTERM: preempted, with some time left
+        (143, "COMPLETING", False),  # canceled, or requeued by SLURM itself
+        (1, "RUNNING", False),  # failed
+        (0, "RUNNING", False),
+    ],
+)
+def test_a_stopped_job_requeues_itself_unless_it_was_canceled(
+    slurm: Path, cell: Cell, monkeypatch: pytest.MonkeyPatch, status: int, state: str, requeued: bool
+) -> None:
+    stub(slurm, "srun", f"exit {status}")
+    stub(slurm, "squeue", f"echo {state}")
+    stub(slurm, "scontrol", "echo $* > requeued")
+    monkeypatch.setenv("SLURM_JOB_ID", "17")
+    script = slurm / SCRIPT
+    script.write_text(batch_script(cell, Settings.load()))
+    assert subprocess.run(["bash", script], check=False).returncode == status
+    assert (slurm / "requeued").is_file() == requeued
+    assert not requeued or (slurm / "requeued").read_text() == "requeue 17\n"
 
 
 @pytest.mark.parametrize(
