@@ -5,6 +5,7 @@ import os
 import re
 import secrets
 import warnings
+from collections.abc import Mapping
 from netrc import NetrcParseError, netrc
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,14 @@ class ForgivingWandbLogger(WandbLogger):
             run = super().experiment
         atexit.register(run.finish)  # before W&B stops its service, which drops what has not yet arrived there
         return run
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        """Log numbers, pictures or tables, or go on without: SLURM's SIGTERM ends W&B's own process before the run."""
+        try:
+            super().log_metrics(metrics, step)
+        except ConnectionError as error:
+            warnings.warn(f"W&B has ended ({error}); what follows is in the other logs only.", stacklevel=2)
 
 
 def _read_or_make_id(path: Path) -> str:

@@ -1,0 +1,160 @@
+"""The SLURM launcher on a real controller and daemon: jobs that are preempted, warned, canceled, and left alone."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from experiments import RESULT
+from experiments.cell import LOG
+
+pytestmark = pytest.mark.skipif(
+    "GATEDCRF_SLURM" not in os.environ,
+    reason="needs a SLURM cluster of its own: tests/slurm/cluster.sh python -m pytest tests/slurm",
+)
+
+STEPS = 200
+OPTIONS = [
+    *("--config=wandb.yaml", "--trainer.accelerator=cpu"),
+    *(f"--trainer.max_steps={STEPS}", f"--trainer.val_check_interval={STEPS // 2}", "--trainer.log_every_n_steps=1"),
+    *("--data.num_train=16", "--data.num_val=3", "--data.size=96", "--data.crop=96", "--data.batch_size=2"),
+    *("--model.network.init_args.channels=16", "--model.first_step=1"),
+]
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "WANDB_MODE": "offline"}
+SETTINGS = "{time: '00:05:00', warning: 100, cpus_per_task: 1, memory: 1500M, gres: null, jobs: 2}"
+
+
+class Reproduction:
+    """``gatedcrf reproduce table1`` in a process of its own, which may be ended and called again."""
+
+    def __init__(self, folder: Path, *cells: str, launcher: str = "slurm", devices: int = 1) -> None:
+        self.folder, self.output = folder, folder / "printed.txt"
+        folder.mkdir()
+        (folder / "slurm.yaml").write_text(SETTINGS)
+        slurm = [f"--slurm={folder / 'slurm.yaml'}"] if launcher == "slurm" else []
+        options = [f"--launcher={launcher}", *slurm, f"--devices={devices}", f"--runs={folder}"]
+        self.command = [sys.executable, "-m", "experiments.cli", "reproduce", "table1", *options]
+        self.command += ["--cells", *cells, "--", *OPTIONS]
+        self.call()
+
+    def call(self) -> None:
+        with self.output.open("ab") as output:
+            self.process = subprocess.Popen(self.command, stdout=output, stderr=subprocess.STDOUT, env=ENVIRONMENT)
+
+    def run(self, training: str) -> Path:
+        return self.folder / "shapes" / training / "seed0"
+
+    def ended(self) -> int:
+        return self.process.wait(timeout=400)
+
+
+def slurm(*command: str) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def jobs() -> dict[str, str]:
+    """Return the state of each job of this user by its id."""
+    lines = slurm("squeue", "--noheader", "--format=%i %T").splitlines()
+    return dict(line.split() for line in lines)
+
+
+def until(condition: Callable[[], bool], what: str, seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"{what}: not within {seconds:.0f} s; {slurm('scontrol', 'show', 'job')}"
+        time.sleep(0.2)
+
+
+def step(run: Path, metrics: str = "metrics.csv") -> int:
+    """Return the last step that a start of a run has logged."""
+    lines = (run / metrics).read_text().splitlines() if (run / metrics).is_file() else [""]
+    column = lines[0].split(",").index("step") if len(lines) > 1 else 0
+    return max((int(line.split(",")[column]) for line in lines[1:]), default=0)
+
+
+def requeued(job: str) -> bool:
+    """Return whether a job has been requeued, and let it start now, not two minutes later, and with all its time."""
+    if "Restarts=1" not in slurm("scontrol", "show", "job", job):
+        return False
+    subprocess.run(["scontrol", "update", f"JobId={job}", "StartTime=now"], capture_output=True, check=False)
+    slurm("scontrol", "update", f"JobId={job}", "TimeLimit=5")
+    return True
+
+
+def checkpoint(run: Path) -> dict[str, torch.Tensor]:
+    weights: dict[str, torch.Tensor] = torch.load(run / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
+    return weights
+
+
+def assert_continued(run: Path, reference: Path) -> None:
+    """The run was started twice, under one id of W&B, and ends in the weights of the one that was never stopped."""
+    log = (run / LOG).read_text()
+    assert [log.count(f"requeued {times} times") for times in range(3)] == [1, 1, 0]
+    assert 5 <= step(run, "metrics.1.csv") < STEPS - 1
+    offline = [path.name for path in (run / "wandb").glob("offline-run-*")]
+    assert len(offline) == 2
+    assert {name.rpartition("-")[2] for name in offline} == {(run / "wandb_id").read_text().strip()}
+    torch.testing.assert_close(checkpoint(run), checkpoint(reference), rtol=0, atol=0)
+    assert (run / RESULT).read_bytes() == (reference / RESULT).read_bytes()
+
+
+def test_preempted_jobs_end_in_the_weights_of_uninterrupted_runs(tmp_path: Path) -> None:
+    """Two cells; the command is interrupted, then killed, and called again each time; a more urgent job comes amid."""
+    cells = {"clicks/GCRF_s": "clicks.gcrf_s", "full/pCE": "full.pce"}
+    table = Reproduction(tmp_path / "slurm", *cells)
+    runs = [table.run(training) for training in cells.values()]
+    until(lambda: all(step(run) >= 5 for run in runs), "training of both cells")
+    first = jobs()
+    assert list(first.values()) == ["RUNNING"] * 2
+
+    table.process.send_signal(signal.SIGINT)
+    assert table.ended() == 130
+    assert jobs() == first
+    table.call()
+    until(lambda: table.output.read_text().count("full/pCE/seed0: started") == 2, "attaching")
+    table.process.kill()
+    table.ended()
+    table.call()
+
+    slurm("sbatch", "--partition=urgent", "--ntasks=4", "--output=/dev/null", "--wrap=sleep 3")
+    for job in first:
+        until(lambda job=job: requeued(job), "requeuing")  # type: ignore[misc]
+    assert table.ended() == 0, table.output.read_text()
+
+    reference = Reproduction(tmp_path / "local", *cells, launcher="local")
+    assert reference.ended() == 0, reference.output.read_text()
+    for training in cells.values():
+        assert_continued(table.run(training), reference.run(training))
+
+
+def test_a_job_on_two_devices_whose_time_ends_is_continued(tmp_path: Path) -> None:
+    """SLURM sends SIGUSR1 before the end of the time; both processes stop after the same step."""
+    table = Reproduction(tmp_path / "slurm", "clicks/GCRF_s", devices=2)
+    until(lambda: step(table.run("clicks.gcrf_s")) >= 5, "training")
+    (job,) = jobs()
+    slurm("scontrol", "update", f"JobId={job}", "TimeLimit=2")
+    until(lambda: requeued(job), "requeuing")
+    assert table.ended() == 0, table.output.read_text()
+
+    reference = Reproduction(tmp_path / "local", "clicks/GCRF_s", launcher="local", devices=2)
+    assert reference.ended() == 0, reference.output.read_text()
+    assert_continued(table.run("clicks.gcrf_s"), reference.run("clicks.gcrf_s"))
+
+
+def test_a_canceled_job_stays_canceled(tmp_path: Path) -> None:
+    """scancel sends SIGTERM as a preemption does."""
+    table = Reproduction(tmp_path / "slurm", "full/pCE")
+    run = table.run("full.pce")
+    until(lambda: step(run) >= 5, "training")
+    slurm("scancel", *jobs())
+    assert table.ended() == 1
+    assert jobs() == {}
+    assert "full/pCE/seed0: failed" in table.output.read_text()
+    assert not (run / RESULT).exists()
+    assert (run / "checkpoints/last.ckpt").is_file()
