@@ -3,6 +3,7 @@
 ``tests/slurm`` tries the same on a real controller and daemon.
 """
 
+import json
 import os
 import subprocess
 import time
@@ -13,6 +14,7 @@ import pytest
 
 from experiments import RESULT
 from experiments.cell import LOG, Cell
+from experiments.cli import main
 from experiments.slurm import SCRIPT, SlurmJob, SlurmLauncher
 from experiments.slurm_script import Settings, batch_script, job_name
 from experiments.table import Training
@@ -127,6 +129,22 @@ def test_a_refused_job_shows_the_reason(slurm: Path, cell: Cell) -> None:
     (slurm / "refuse").touch()
     with pytest.raises(ValueError, match="invalid partition specified: gpus"):
         SlurmLauncher().start(cell)
+
+
+def test_reproduce_trains_a_cell_in_a_job(slurm: Path, small: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    stub(slurm, "srun", f'cd {Path.cwd()}; shift; exec "$@"')
+    (slurm / "mine.yaml").write_text("gres: null")
+    options = ["--launcher=slurm", f"--slurm={slurm / 'mine.yaml'}", f"--runs={slurm / 'runs'}", "--cells=full/pCE"]
+    main(["reproduce", "table1", *options, "--", *small])
+    run = slurm / "runs/shapes/full.pce/seed0"
+    assert f"full/pCE/seed0: {json.loads((run / RESULT).read_text())['miou']:.2f} mIoU" in capsys.readouterr().out
+    assert "gres" not in (run / SCRIPT).read_text()
+
+
+def test_settings_for_another_launcher_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["reproduce", "table1", "--slurm=mine.yaml"])
+    assert "--launcher slurm" in capsys.readouterr().err
 
 
 def test_without_slurm_the_message_names_the_local_launcher(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
