@@ -6,6 +6,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from datetime import datetime
+from math import ceil
 from pathlib import Path
 
 import pytest
@@ -23,11 +25,11 @@ STEPS = 200
 OPTIONS = [
     *("--config=wandb.yaml", "--trainer.accelerator=cpu"),
     *(f"--trainer.max_steps={STEPS}", f"--trainer.val_check_interval={STEPS // 2}", "--trainer.log_every_n_steps=1"),
-    *("--data.num_train=16", "--data.num_val=3", "--data.size=96", "--data.crop=96", "--data.batch_size=2"),
+    *("--data.num_train=16", "--data.num_val=3", "--data.size=96", "--data.crop=96", "--data.batch_size=4"),
     *("--model.network.init_args.channels=16", "--model.first_step=1"),
 ]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "WANDB_MODE": "offline"}
-SETTINGS = "{time: '00:05:00', warning: 100, cpus_per_task: 1, memory: 1500M, gres: null, jobs: 2}"
+SETTINGS = "{time: '00:10:00', warning: 100, cpus_per_task: 1, memory: 1500M, gres: null, jobs: 2}"
 
 
 class Reproduction:
@@ -83,8 +85,15 @@ def requeued(job: str) -> bool:
     if "Restarts=1" not in slurm("scontrol", "show", "job", job):
         return False
     subprocess.run(["scontrol", "update", f"JobId={job}", "StartTime=now"], capture_output=True, check=False)
-    slurm("scontrol", "update", f"JobId={job}", "TimeLimit=5")
+    slurm("scontrol", "update", f"JobId={job}", "TimeLimit=10")
     return True
+
+
+def shorten(job: str) -> None:
+    """Leave a job one to two minutes: so little that it is warned when the controller looks next, within 30 seconds."""
+    began = datetime.fromisoformat(slurm("squeue", "--noheader", f"--jobs={job}", "--format=%S").strip())
+    minutes = ceil((datetime.now() - began).total_seconds() / 60) + 1
+    slurm("scontrol", "update", f"JobId={job}", f"TimeLimit={minutes}")
 
 
 def checkpoint(run: Path) -> dict[str, torch.Tensor]:
@@ -138,7 +147,7 @@ def test_a_job_on_two_devices_whose_time_ends_is_continued(tmp_path: Path) -> No
     table = Reproduction(tmp_path / "slurm", "clicks/GCRF_s", devices=2)
     until(lambda: step(table.run("clicks.gcrf_s")) >= 5, "training")
     (job,) = jobs()
-    slurm("scontrol", "update", f"JobId={job}", "TimeLimit=2")
+    shorten(job)
     until(lambda: requeued(job), "requeuing")
     assert table.ended() == 0, table.output.read_text()
 
