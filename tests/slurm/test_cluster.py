@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(
 
 STEPS = 200
 OPTIONS = [
-    *("--config=wandb.yaml", "--trainer.accelerator=cpu"),
+    "--trainer.accelerator=cpu",
     *(f"--trainer.max_steps={STEPS}", f"--trainer.val_check_interval={STEPS // 2}", "--trainer.log_every_n_steps=1"),
     *("--data.num_train=16", "--data.num_val=3", "--data.size=96", "--data.crop=96", "--data.batch_size=4"),
     *("--model.network.init_args.channels=16", "--model.first_step=1"),
@@ -41,7 +41,7 @@ class Reproduction:
         (folder / "slurm.yaml").write_text(SETTINGS)
         slurm = [f"--slurm={folder / 'slurm.yaml'}"] if launcher == "slurm" else []
         options = [f"--launcher={launcher}", *slurm, f"--devices={devices}", f"--runs={folder}"]
-        self.command = [sys.executable, "-m", "experiments.cli", "reproduce", "table1", *options]
+        self.command = [sys.executable, "-m", "experiments.cli", "reproduce", "table1", "--wandb", *options]
         self.command += ["--cells", *cells, "--", *OPTIONS]
         self.call()
 
