@@ -1,4 +1,5 @@
 import json
+import os
 import struct
 from collections import Counter
 from collections.abc import Callable
@@ -15,8 +16,10 @@ from datamodules.sample import IGNORE_INDEX
 from datamodules.sampler import Draw
 from datamodules.transforms import RandomScaleCropFlip
 from experiments import RESULT
+from experiments.cell import Cell
 from experiments.cli import main
 from experiments.run import load_datamodule
+from experiments.table import Training
 
 SMALL = [
     "--trainer.max_steps=4",
@@ -138,3 +141,29 @@ def read_wandb() -> Callable[[Path], list[Any]]:
         return records
 
     return read
+
+
+@pytest.fixture
+def stub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
+    """Write a program in bash that is found before any other of its name; it runs in the folder of the test."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+
+    def write(name: str, body: str) -> None:
+        (folder / name).write_text(f"#!/bin/bash\ncd {tmp_path}\n{body}\n")
+        (folder / name).chmod(0o755)
+
+    return write
+
+
+@pytest.fixture
+def make_cell() -> Callable[..., Cell]:
+    """Return a cell that is to run in a folder, with further options."""
+
+    def make(run: Path, *options: str) -> Cell:
+        run.mkdir(parents=True)
+        training = Training("supervision/clicks.yaml", "losses/pce.yaml")
+        return Cell(training, "shapes", "paper", 0, run, "clicks/pCE", "table1", options=options)
+
+    return make
