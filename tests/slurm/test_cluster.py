@@ -66,7 +66,7 @@ def jobs() -> dict[str, str]:
     return dict(line.split() for line in lines)
 
 
-def until(condition: Callable[[], bool], what: str, seconds: float = 120) -> None:
+def until(condition: Callable[[], bool], what: str, seconds: float = 180) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"{what}: not within {seconds:.0f} s; {slurm('scontrol', 'show', 'job')}"
