@@ -81,12 +81,15 @@ def step(run: Path, metrics: str = "metrics.csv") -> int:
 
 
 def requeued(job: str) -> bool:
-    """Return whether a job has been requeued, and let it start now, not two minutes later, and with all its time."""
-    if "Restarts=1" not in slurm("scontrol", "show", "job", job):
-        return False
-    subprocess.run(["scontrol", "update", f"JobId={job}", "StartTime=now"], capture_output=True, check=False)
-    slurm("scontrol", "update", f"JobId={job}", "TimeLimit=10")
-    return True
+    return "Restarts=1" in slurm("scontrol", "show", "job", job)
+
+
+def release(*requeued_jobs: str) -> None:
+    """Let jobs start before the two minutes that SLURM waits, but after the end of their first start was reported."""
+    time.sleep(10)
+    for job in requeued_jobs:
+        subprocess.run(["scontrol", "update", f"JobId={job}", "StartTime=now"], capture_output=True, check=False)
+        slurm("scontrol", "update", f"JobId={job}", "TimeLimit=10")
 
 
 def shorten(job: str) -> None:
@@ -134,6 +137,7 @@ def test_preempted_jobs_end_in_the_weights_of_uninterrupted_runs(tmp_path: Path)
     slurm("sbatch", "--partition=urgent", "--ntasks=4", "--output=/dev/null", "--wrap=sleep 3")
     for job in first:
         until(lambda job=job: requeued(job), "requeuing")  # type: ignore[misc]
+    release(*first)
     assert table.ended() == 0, table.output.read_text()
 
     reference = Reproduction(tmp_path / "local", *cells, launcher="local")
@@ -149,6 +153,7 @@ def test_a_job_on_two_devices_whose_time_ends_is_continued(tmp_path: Path) -> No
     (job,) = jobs()
     shorten(job)
     until(lambda: requeued(job), "requeuing")
+    release(job)
     assert table.ended() == 0, table.output.read_text()
 
     reference = Reproduction(tmp_path / "local", "clicks/GCRF_s", launcher="local", devices=2)
