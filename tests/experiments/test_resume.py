@@ -167,7 +167,10 @@ def test_a_run_stopped_amid_a_step_is_resumed_exactly(
     with pytest.raises(SystemExit, match=str(status)):
         fit(send(signum, step), run=run)
     assert not (run / RESULT).exists()
-    assert load(run / "checkpoints" / "last.ckpt")["global_step"] == step + 1
+    saved = load(run / "checkpoints" / "last.ckpt")
+    assert saved["global_step"] == step + 1
+    (best,) = (state for name, state in saved["callbacks"].items() if name.startswith("ModelCheckpoint"))
+    assert best["best_model_score"] is not None  # of step 2: a later, worse one shall not replace it
     first = logged(run)
     fit("--ckpt_path=last", run=run)
     for name in ("last", "best"):
