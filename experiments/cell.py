@@ -16,6 +16,7 @@ from experiments.table import Training
 
 RECORD = "cell.json"
 LOG = "log.txt"
+TAIL = 8192  # bytes of a log that hold its last line
 HOW = ("--data.root", "--data.num_workers", "--data.image_cache", "--trainer.accelerator", "--trainer.logger")
 """Options that say where and how a cell is run, not what it trains: they may change before it is continued."""
 
@@ -120,10 +121,13 @@ class Cell:
     def step(self) -> int:
         """Return the last step that the run has logged."""
         path = self.run / "metrics.csv"
-        lines = path.read_text().splitlines() if path.is_file() else []
-        if len(lines) < 2:
+        if not path.is_file():
             return 0
-        value = dict(zip(lines[0].split(","), lines[-1].split(","), strict=False)).get("step", "")
+        with path.open("rb") as file:
+            names = file.readline().decode().strip().split(",")
+            file.seek(max(file.tell(), path.stat().st_size - TAIL))
+            last = file.read().decode().splitlines()[-1:] or [""]
+        value = dict(zip(names, last[0].split(","), strict=False)).get("step", "")
         return int(value) if value.isdigit() else 0
 
     def steps(self) -> int:

@@ -30,6 +30,7 @@ HARMLESS = (
     ".*dataloader is not resumable",  # StreamBatchSampler starts at the step of the checkpoint
     "The dirpath has changed from",  # the checkpoint of a run is evaluated in a folder of its own
     ".*treespec, LeafSpec",  # Lightning's own use of torch
+    r".*recommended to use `self.log\('val/",  # confusions are counted over all processes before
 )
 """Warnings of Lightning that do not apply here, as regular expressions."""
 

@@ -106,3 +106,15 @@ def test_a_changed_cell_is_refused_and_says_what_changed(tmp_path: Path) -> None
     with pytest.raises(ValueError, match=r"options.*max_steps=7.*max_steps=8"):
         prepare("lambda=0.2", steps="--trainer.max_steps=8")
     assert json.loads((tmp_path / "cell.json").read_text()) == record
+
+
+def test_step_is_that_of_the_last_line_of_a_log_of_any_length(tmp_path: Path) -> None:
+    cell = Cell(VOC["clicks.pce"], "voc", "paper", 0, tmp_path, "a/b", "t")
+    assert cell.step() == 0
+    log = tmp_path / "metrics.csv"
+    log.write_text("epoch,step,train/loss\n")
+    assert cell.step() == 0
+    log.write_text("epoch,step,train/loss\n0,49,1.5\n")
+    assert cell.step() == 49
+    log.write_text("epoch,step,train/loss\n" + "".join(f"0,{step},{step / 7}\n" for step in range(2000)))
+    assert cell.step() == 1999

@@ -190,22 +190,11 @@ def test_handlers_of_signals_are_put_back(fit: Any, send: Send, tmp_path: Path) 
     assert [signal.getsignal(number) for number in numbers] == before
 
 
-def test_slurm_is_asked_to_requeue_a_run_that_it_has_warned(
-    fit: Any, send: Send, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A program of that name stands in for SLURM's."""
-    program = tmp_path / "bin" / "scontrol"
-    program.parent.mkdir()
-    program.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path / "asked"}\n')
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
-    monkeypatch.setenv("SLURM_JOB_ID", "77")
-    handler = signal.getsignal(signal.SIGTERM)
+def test_the_status_tells_the_signal(fit: Any, send: Send, tmp_path: Path) -> None:
+    """The script of a SLURM job requeues it on both."""
     for number, status in ((signal.SIGUSR1, "138"), (signal.SIGTERM, "143")):
         with pytest.raises(SystemExit, match=status):
             fit(send(number, 1), run=tmp_path / str(number))
-    signal.signal(signal.SIGTERM, handler)
-    assert (tmp_path / "asked").read_text() == "requeue 77\n"
 
 
 def test_a_run_without_a_regular_checkpoint_starts_from_the_beginning(fit: Any, finished: Path, tmp_path: Path) -> None:
