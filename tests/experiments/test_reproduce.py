@@ -1,6 +1,7 @@
 """``gatedcrf reproduce`` with real cells, each in a process of its own."""
 
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -120,23 +121,9 @@ def test_an_interrupted_table_leaves_no_process_and_is_continued(tmp_path: Path,
 
 
 def test_dry_run_prints_commands_that_run_and_their_cost(tmp_path: Path, small: list[str]) -> None:
-    printed = StringIO()
-    with redirect_stdout(printed):
-        main(
-            [
-                "reproduce",
-                "table4",
-                "--rows",
-                "clicks",
-                "--seeds",
-                "2",
-                "--runs",
-                str(tmp_path),
-                "--dry_run",
-                "--",
-                *small,
-            ]
-        )
+    table = ["reproduce", "table4", "--rows", "clicks", "--seeds", "2", "--runs", str(tmp_path), "--wandb", "--dry_run"]
+    with redirect_stdout(StringIO()) as printed:
+        main([*table, "--", *small])
     lines = printed.getvalue().splitlines()
     assert len(lines) == 2 * 10 + 1
     assert lines[0].startswith("clicks/lambda=0.05/seed0: 0.0 GPU hours")
@@ -144,8 +131,13 @@ def test_dry_run_prints_commands_that_run_and_their_cost(tmp_path: Path, small: 
     assert "--seed_everything=1" in lines[11]
     assert lines[-1].startswith("10 runs, ")
     assert not any(tmp_path.iterdir())
-    main(shlex.split(lines[1])[3:])
-    assert (tmp_path / "shapes/clicks.gcrf_s.lambda=0.05/seed0" / RESULT).is_file()
+    without_key = {**os.environ, "WANDB_API_KEY": "", "NETRC": os.devnull}
+    subprocess.run(shlex.split(lines[1]), env=without_key, check=True, capture_output=True)
+    run = tmp_path / "shapes/clicks.gcrf_s.lambda=0.05/seed0"
+    assert (run / RESULT).is_file()
+    logged = (next(run.glob("wandb/offline-*/*.wandb"))).read_bytes()
+    assert b"table4 shapes" in logged
+    assert b"clicks/lambda=0.05/seed0" in logged
 
 
 def test_unknown_cells_are_refused_with_the_known_ones(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
