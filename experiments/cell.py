@@ -16,6 +16,8 @@ from experiments.table import Training
 
 RECORD = "cell.json"
 LOG = "log.txt"
+STARTED = ("checkpoints", "job.sbatch")
+"""What a run directory holds once its configuration must not change: a training, or a job that waits for one."""
 TAIL = 8192  # bytes of a log that hold its last line
 HOW = ("--data.root", "--data.num_workers", "--data.image_cache", "--trainer.accelerator", "--trainer.logger")
 """Options that say where and how a cell is run, not what it trains: they may change before it is continued."""
@@ -80,7 +82,7 @@ class Cell:
         what = [option for option in self.options if not option.startswith(HOW)]
         record = {"dataset": self.dataset, "protocol": self.protocol, "options": what, "config": self.resolved()}
         path = self.run / RECORD
-        if path.is_file():
+        if path.is_file() and any((self.run / name).exists() for name in STARTED):
             changed = list(_differences(json.loads(path.read_text()), json.loads(json.dumps(record))))
             if changed:
                 raise ValueError(

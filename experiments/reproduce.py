@@ -11,6 +11,7 @@ from pathlib import Path
 from rich.console import Console
 
 from experiments.cell import Cell
+from experiments.cell_settings import data_settings
 from experiments.figures import save_gallery, save_kernels
 from experiments.finished_runs import Results
 from experiments.gpu_hours import SUSTAINED_TFLOPS, gpu_hours
@@ -33,7 +34,8 @@ def run(args: Sequence[str]) -> None:
         args: Command line without "reproduce".
 
     Raises:
-        ValueError: An unknown table, dataset or cell, or a run directory of another configuration.
+        ValueError: An unknown table, dataset or cell, a missing option of the dataset, or a run directory of another
+            configuration.
         SystemExit: With status 1 if a cell failed, 130 if interrupted.
     """
     options = _parse(args)
@@ -41,6 +43,8 @@ def run(args: Sequence[str]) -> None:
     table = Table.load(options.table)
     folder = Path(options.runs) / (options.dataset + ("" if options.protocol == "paper" else f".{options.protocol}"))
     cells = _select(table, folder, options)
+    for cell in cells:
+        data_settings(cell)  # refuses what is missing
     if options.dry_run:
         _print_plan(cells, console)
         return

@@ -97,7 +97,9 @@ def test_a_changed_cell_is_refused_and_says_what_changed(tmp_path: Path) -> None
         training = Table.load("table4").trainings["clicks", table]
         Cell(training, "voc", "paper", 0, tmp_path, "a/b", "t", options=tuple(changes.values())).prepare()
 
+    prepare("lambda=0.3", steps="--trainer.max_stops=7")  # nothing was trained by this, so it may be corrected
     prepare("lambda=0.2", where="--data.root=here", steps="--trainer.max_steps=7")
+    (tmp_path / "checkpoints").mkdir()
     record = json.loads((tmp_path / "cell.json").read_text())
     assert record["config"]["model"]["weight"] == 0.2
     prepare("lambda=0.2", where="--data.root=there", steps="--trainer.max_steps=7")  # a moved folder changes nothing

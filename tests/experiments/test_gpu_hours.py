@@ -11,7 +11,9 @@ from lightning_modules.deeplab_v3plus import DeepLabV3Plus
 
 def cell(dataset: str, *options: str) -> Cell:
     training = Table.load("table1").trainings["clicks", "GCRF_s"]
-    return Cell(training, dataset, "paper", 0, Path("run"), "clicks/GCRF_s", "table1", options=options)
+    return Cell(
+        training, dataset, "paper", 0, Path("run"), "clicks/GCRF_s", "table1", options=("--data.root=here", *options)
+    )
 
 
 def test_hours_are_operations_of_all_steps_over_the_speed() -> None:

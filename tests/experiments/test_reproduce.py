@@ -143,3 +143,12 @@ def test_dry_run_prints_commands_that_run_and_their_cost(tmp_path: Path, small: 
 def test_unknown_cells_are_refused_with_the_known_ones(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "exit status 2" in reproduce(tmp_path, [], cells=("boxes/*",))
     assert "clicks/pCE" in capsys.readouterr().err
+
+
+def test_an_option_that_the_dataset_needs_is_asked_for_before_work_starts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["reproduce", "table1", "--dataset", "voc", "--runs", str(tmp_path / "runs")])
+    assert "--data.root=... at the end of the command, after --" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
