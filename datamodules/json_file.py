@@ -1,7 +1,21 @@
-"""Writing JSON so that what is there is never half of it."""
+"""JSON files of which what is there is never half of it, and that are named where they are damaged all the same."""
 
 import json
 from pathlib import Path
+from typing import Any
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return what a file holds that :func:`write_json` or a run has written.
+
+    Raises:
+        ValueError: It is damaged; the message names it.
+    """
+    try:
+        content: dict[str, Any] = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}). Remove it: what wrote it will write it again.") from error
+    return content
 
 
 def write_json(path: Path, content: object) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from datamodules.json_file import read_json
 from experiments import RESULT
 from experiments.inheritance import expand, find_config, merge
 from experiments.protocol import protocol_changes
@@ -83,7 +84,7 @@ class Cell:
         record = {"dataset": self.dataset, "protocol": self.protocol, "options": what, "config": self.resolved()}
         path = self.run / RECORD
         if path.is_file() and any((self.run / name).exists() for name in STARTED):
-            changed = list(_differences(json.loads(path.read_text()), json.loads(json.dumps(record))))
+            changed = list(_differences(read_json(path), json.loads(json.dumps(record))))
             if changed:
                 raise ValueError(
                     f"{self.run} was started with another configuration:\n"
@@ -117,8 +118,7 @@ class Cell:
     def result(self) -> dict[str, Any] | None:
         """Return what a run that has made all its steps has measured."""
         path = self.run / RESULT
-        content: dict[str, Any] | None = json.loads(path.read_text()) if path.is_file() else None
-        return content
+        return read_json(path) if path.is_file() else None
 
     def step(self) -> int:
         """Return the last step that the run has logged."""

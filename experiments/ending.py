@@ -1,10 +1,12 @@
 """How a training that was stopped ends: with a status that tells why, and by which a SLURM job is requeued."""
 
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from pytorch_lightning.utilities import rank_zero_only
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from lightning_modules.durable_io import CheckpointError
 from lightning_modules.step_guard import NonFiniteError
@@ -21,6 +23,8 @@ def telling_status() -> Iterator[None]:
     """
     try:
         yield
+    except SIGTERMException:  # Lightning's, whose status is 0: the signal came before or after the steps
+        sys.exit(128 + signal.SIGTERM)
     except Stopped as stopped:
         if not _speaks_for_all():
             sys.exit(0)  # Lightning kills the first process where another seems to fail

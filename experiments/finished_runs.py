@@ -1,10 +1,10 @@
 """What the finished runs of one dataset have measured."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from datamodules.json_file import read_json
 from experiments import RESULT
 from experiments.cell import RECORD
 from experiments.protocol import reported
@@ -37,7 +37,7 @@ class Results:
         runs: dict[str, dict[int, Path]] = {}
         kinds = set()
         for path in sorted(folder.glob(f"*/seed*/{RESULT}")):
-            record = json.loads((path.parent / RECORD).read_text())
+            record = read_json(path.parent / RECORD)
             kinds.add((str(record["dataset"]), str(record["protocol"])))
             seed = int(path.parent.name.removeprefix("seed"))
             runs.setdefault(path.parent.parent.name, {})[seed] = path.parent
@@ -65,5 +65,4 @@ class Results:
         return f"{self.dataset}, protocol {self.protocol}, {steps} steps, {evaluations}, {which}"
 
     def _result(self, run: Path) -> dict[str, Any]:
-        content: dict[str, Any] = json.loads((run / RESULT).read_text())
-        return content
+        return read_json(run / RESULT)

@@ -25,6 +25,8 @@ from experiments.table import Table
 from experiments.table_command import open_console, write_table
 
 POLL_S = 1.0
+OWN = ("--seed_everything", "--ckpt_path", "--trainer.default_root_dir", "--trainer.devices", "--trainer.num_nodes")
+"""Options of ``gatedcrf fit`` that tell cells apart, or the launcher what to ask for: they cannot be given for all."""
 
 
 def run(args: Sequence[str]) -> None:
@@ -89,6 +91,9 @@ def _parse(args: Sequence[str]) -> argparse.Namespace:
     if options.slurm and options.launcher != "slurm":
         parser.error("--slurm is read with --launcher slurm")
     options.overrides = _join(args[split + 1 :])
+    for option in options.overrides:
+        if option.partition("=")[0] in OWN:
+            parser.error(f"{option}: every cell has its own, which --seeds, --runs and --devices set")
     if options.max_steps is not None:
         options.overrides.append(f"--trainer.max_steps={options.max_steps}")
     return options
@@ -132,6 +137,8 @@ def _select(table: Table, folder: Path, options: argparse.Namespace) -> list[Cel
                     wandb=options.wandb,
                 )
                 chosen_cells.setdefault(cell.run, cell)  # two cells of Table 5 are one training
+    if not chosen_cells:
+        raise ValueError("No cell is both among --rows and --columns and among --cells.")
     return list(chosen_cells.values())
 
 

@@ -20,6 +20,7 @@ from experiments.ending import telling_status
 from experiments.errors import brief
 from experiments.inheritance import expand_arguments
 from experiments.resume import check_settings, newest_checkpoint
+from experiments.run_lock import lock
 from lightning_modules import stop_signals
 from lightning_modules.callbacks import PredictionWriter
 from lightning_modules.inference import WHOLE_IMAGE, Inference
@@ -114,6 +115,7 @@ class CLI(LightningCLI):
 
     def fit(self, **options: Any) -> None:
         """Train from where the run stands, until its end or a signal."""
+        self._lock = lock(Path(self.trainer.default_root_dir))  # until the result is written
         if options["ckpt_path"] == "last":
             options["ckpt_path"] = newest_checkpoint(Path(self.trainer.default_root_dir))
         if options["ckpt_path"]:

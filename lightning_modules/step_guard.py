@@ -32,8 +32,12 @@ class StepGuard(Callback):
         self._names: list[str] = []  # of the samples of the step
         self._losses: list[Tensor] = []  # of the batches that are accumulated into it
 
+    def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take the signals from Lightning, which would act upon them in one process and without a status."""
+        stop_signals.install()
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take the signals from Lightning, which would act upon them in one process and amid a step."""
+        """Do so where nothing has been checked before."""
         self.stop = 0
         stop_signals.install()
 

@@ -165,11 +165,14 @@ class WeakSegmentation(LightningModule):
         return float((1 - progress) ** self.power)
 
     def configure_model(self) -> None:
-        """Let BatchNorm see the samples of all GPUs together, and compile the network if asked to."""
-        if self.trainer.world_size > 1 and self.device.type == "cuda":  # torch has no such layer for CPUs
-            # torch's own conversion would lose the activations that are part of timm's layers
+        """Before training, let BatchNorm see the samples of all GPUs together, and compile the network if asked to."""
+        if not self.trainer.training:
+            return
+        on_gpus = self.trainer.strategy.root_device.type == "cuda"  # the module itself is still on the CPU
+        if self.trainer.world_size > 1 and on_gpus:  # torch has no such layer for CPUs
+            # torch's own conversion would lose the activations that are part of timm's layers; so would doing it twice
             self.network = convert_sync_batchnorm(self.network)  # type: ignore[no-untyped-call]
-        if self.compiles_network and self.trainer.training:
+        if self.compiles_network:
             self.network.compile()  # in place, so that checkpoints have the same names
 
     def on_fit_start(self) -> None:

@@ -152,3 +152,28 @@ def test_an_option_that_the_dataset_needs_is_asked_for_before_work_starts(
         main(["reproduce", "table1", "--dataset", "voc", "--runs", str(tmp_path / "runs")])
     assert "--data.root=... at the end of the command, after --" in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
+
+
+def test_what_tells_cells_apart_cannot_be_given_for_all(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One seed for all would be shown as several."""
+    assert "exit status 2" in reproduce(tmp_path, ["--seed_everything", "7"], cells=("full/pCE",))
+    assert "--seed_everything=7: every cell has its own" in capsys.readouterr().err
+
+
+def test_a_selection_of_nothing_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["reproduce", "table1", "--rows", "clicks", "--cells", "full/pCE", "--runs", str(tmp_path)])
+    assert "No cell is both" in capsys.readouterr().err
+
+
+def test_a_damaged_result_is_named(
+    runs: Path, folder: Path, small: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = folder / "full.pce/seed0" / RESULT
+    content = path.read_text()
+    path.write_text(content[:20])
+    assert "exit status 2" in reproduce(runs, small)
+    with pytest.raises(SystemExit, match="2"):
+        main(["table", str(runs)])
+    path.write_text(content)
+    assert capsys.readouterr().err.count(f"{path} is damaged") == 2

@@ -4,6 +4,7 @@ import csv
 import os
 import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,10 +24,14 @@ Fit = Callable[..., Path]
 
 
 class SendSignal(Callback):
-    """Sends a signal to its own process amid the step after a number of steps."""
+    """Sends a signal to its own process amid the step after a number of steps, or before all steps, after -1."""
 
     def __init__(self, signum: int, after: int) -> None:
         self.signum, self.after = signum, after
+
+    def on_validation_start(self, trainer: Trainer, *_: Any) -> None:
+        if trainer.sanity_checking and self.after < 0:
+            os.kill(os.getpid(), self.signum)
 
     def on_before_backward(self, trainer: Trainer, *_: Any) -> None:
         if trainer.global_step == self.after:
@@ -155,6 +160,7 @@ def test_nothing_of_a_finished_run_is_lost(fit: Any, tmp_path: Path) -> None:
     [
         (signal.SIGTERM, 2, 143),
         (signal.SIGTERM, 1, 143),  # before a validation
+        (signal.SIGTERM, -1, 143),  # before all steps
         (signal.SIGINT, 1, 143),
         (signal.SIGUSR1, 2, 138),
     ],
@@ -168,18 +174,34 @@ def test_a_run_stopped_amid_a_step_is_resumed_exactly(
         fit(send(signum, step), run=run)
     assert not (run / RESULT).exists()
     saved = load(run / "checkpoints" / "last.ckpt")
-    assert saved["global_step"] == step + 1
+    assert saved["global_step"] == max(step, 0) + 1
     (best,) = (state for name, state in saved["callbacks"].items() if name.startswith("ModelCheckpoint"))
-    assert best["best_model_score"] is not None  # of step 2: a later, worse one shall not replace it
+    assert (best["best_model_score"] is not None) == (step > 0)  # of step 2: a later, worse one shall not replace it
     first = logged(run)
     fit("--ckpt_path=last", run=run)
     for name in ("last", "best"):
         assert_same_weights(run, finished, name)
     both, whole = (
-        [(row["step"], row["train/loss"], row["val/miou"]) for row in rows if row["train/loss"] or row["val/miou"]]
+        [values for row in rows if any((values := [row["step"], row["train/loss"], row.get("val/miou", "")])[1:])]
         for rows in (first + logged(run), logged(finished))
     )
     assert both == whole
+
+
+def test_two_processes_do_not_train_in_one_directory(fit: Any, tmp_path: Path) -> None:
+    """The first one is left behind, say, where its table has been killed; a lock ends with its process."""
+    run = tmp_path / "run"
+    code = "import sys, time, pathlib; from experiments.run_lock import lock; file = lock(pathlib.Path(sys.argv[1]))"
+    command = [sys.executable, "-c", f"{code}; print(flush=True); time.sleep(100)", str(run)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as first:
+        assert first.stdout is not None
+        first.stdout.readline()
+        with pytest.raises(SystemExit, match="2"):
+            fit("--ckpt_path=last", run=run)
+        assert [path.name for path in run.iterdir()] == ["lock"]
+        first.kill()
+    fit("--ckpt_path=last", run=run)
+    assert (run / RESULT).is_file()
 
 
 def test_handlers_of_signals_are_put_back(fit: Any, send: Send, tmp_path: Path) -> None:
@@ -206,15 +228,15 @@ def test_a_run_without_a_regular_checkpoint_starts_from_the_beginning(fit: Any, 
     assert_same_weights(fit("--ckpt_path=last", run=tmp_path / "run"), finished, "last")
 
 
-@pytest.mark.parametrize("damage", ["truncated", "one bit", "empty"])
+@pytest.mark.parametrize("damage", ["truncated", "one bit", "a name", "empty"])
 def test_a_damaged_checkpoint_falls_back_to_the_previous_one(
     damage: str, fit: Any, two: Path, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = shutil.copytree(two, tmp_path / "run")
     last = run / "checkpoints" / "last.ckpt"
     content = bytearray(last.read_bytes())
-    content[len(content) // 2] ^= 1
-    last.write_bytes({"truncated": content[: len(content) // 2], "one bit": content, "empty": b""}[damage])
+    content[content.rindex(b"archive") if damage == "a name" else len(content) // 2] ^= 128
+    last.write_bytes({"truncated": content[: len(content) // 2], "empty": b""}.get(damage, bytes(content)))
     fit("--ckpt_path=last", run=run)
     printed = capsys.readouterr().err
     assert f"{last} is truncated or damaged; trying the one before" in printed

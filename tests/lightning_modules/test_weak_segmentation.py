@@ -1,11 +1,13 @@
 """The training loop, run by a real trainer."""
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import pytorch_lightning as pl
 import torch
+from timm.layers import BatchNormAct2d, SyncBatchNormAct
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -156,3 +158,16 @@ def test_a_compiled_network_trains_the_same_and_has_the_same_names(
     assert plain.network._compiled_call_impl is None
     assert compiled.network._compiled_call_impl is not None
     torch.testing.assert_close(compiled.state_dict(), plain.state_dict())
+
+
+def test_batchnorm_is_synchronized_over_gpus_once_and_keeps_its_activation(module: Module) -> None:
+    """When the network is configured for training, it is still on the CPU."""
+    model = module()
+    model.network = nn.Sequential(nn.Conv2d(3, 4, 3), BatchNormAct2d(4))
+    gpus = SimpleNamespace(world_size=2, training=True, strategy=SimpleNamespace(root_device=torch.device("cuda")))
+    model._trainer = gpus
+    model.configure_model()
+    gpus.training = False  # as in the evaluation that follows
+    model.configure_model()
+    assert isinstance(model.network[1], SyncBatchNormAct)
+    assert isinstance(model.network[1].act, nn.ReLU)
