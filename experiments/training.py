@@ -101,8 +101,7 @@ class CLI(LightningCLI):
                     "--trainer.default_root_dir."
                 )
         else:
-            if not config.ckpt_path:
-                raise ValueError(f"Name the weights to {self.subcommand} with: --ckpt_path=RUN/checkpoints/best.ckpt.")
+            config.ckpt_path = find_weights(config.ckpt_path, run)
             if "pretrained" in config.model.network.init_args:
                 config.model.network.init_args.pretrained = False  # the checkpoint holds the weights
             config.trainer.logger = False  # or the history of the run would be logged over
@@ -123,13 +122,40 @@ class CLI(LightningCLI):
         with stop_signals.deferred():
             self.trainer.fit(**options)
 
+    def validate(self, **options: Any) -> None:
+        """Evaluate, and leave the table to the callback, which has it in percent."""
+        self.trainer.validate(**options, verbose=False)
+
+    def test(self, **options: Any) -> None:
+        """See :meth:`validate`."""
+        self.trainer.test(**options, verbose=False)
+
     def after_fit(self) -> None:
         """Evaluate the final weights if the last step did not, and leave the result."""
         if self.trainer.global_step < self.trainer.max_steps:
             return
         if self.model.evaluation is None or self.model.evaluation.step != self.trainer.max_steps:
             self.trainer.validate(self.model, datamodule=self.datamodule, verbose=False)
+            if self.model.best.step == self.trainer.max_steps:
+                self.trainer.save_checkpoint(Path(self.trainer.default_root_dir) / "checkpoints" / "best.ckpt")
         write_result(self.model, self.trainer)
+
+
+def find_weights(given: str | None, run: Path) -> str:
+    """Return the path of the checkpoint to evaluate.
+
+    Args:
+        given: Its path, or "best" or "last" of the run.
+        run: The run directory.
+
+    Raises:
+        ValueError: There is no such checkpoint; the message names those of the run.
+    """
+    path = run / "checkpoints" / f"{given}.ckpt" if given in ("best", "last") else Path(given or "")
+    if not path.is_file():
+        known = " ".join(str(file) for file in sorted(run.glob("checkpoints/*.ckpt"))) or f"none in {run}/checkpoints"
+        raise ValueError(f"--ckpt_path={given or ''} is no checkpoint; give best, last or a file. There are: {known}.")
+    return str(path)
 
 
 def evaluation_folder(command: str, inference: Inference) -> str:

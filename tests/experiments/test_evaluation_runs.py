@@ -74,3 +74,23 @@ def test_bad_inference_is_refused(
     error = capsys.readouterr().err.split("gatedcrf: error:")[1]
     assert message in error
     assert len(error.splitlines()) <= 5
+
+
+def test_checkpoints_of_the_run_are_known_by_name(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = set(finished.iterdir())
+    with pytest.raises(SystemExit, match="2"):
+        main(["predict", "-c", str(finished / "config.yaml"), "--ckpt_path=first"])
+    assert f"best, last or a file. There are: {finished / 'checkpoints' / 'best.ckpt'}" in capsys.readouterr().err
+    assert set(finished.iterdir()) == before
+    options = ["--ckpt_path=last", "--model.inference.crop=16"]  # in a folder of its own
+    main(["validate", "-c", str(finished / "config.yaml"), *options])
+    metrics = json.loads((finished / "validate-16-center-crop" / "metrics.json").read_text())
+    assert metrics["step"] == 4
+    assert Path(metrics["checkpoint"]).name == "last.ckpt"
+
+
+def test_weights_evaluated_once_at_the_end_are_the_best(fit: Any, tmp_path: Path) -> None:
+    run = fit("--trainer.val_check_interval=1000", run=tmp_path / "run")
+    best, last = (torch.load(run / "checkpoints" / f"{name}.ckpt", weights_only=True) for name in ("best", "last"))
+    torch.testing.assert_close(best["state_dict"], last["state_dict"], rtol=0, atol=0)
+    assert json.loads((run / RESULT).read_text())["best_step"] == 4
