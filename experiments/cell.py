@@ -13,12 +13,13 @@ from datamodules.json_file import read_json
 from experiments import RESULT
 from experiments.inheritance import expand, find_config, merge
 from experiments.protocol import protocol_changes
+from experiments.run_lock import lock
 from experiments.table import Training
 
 RECORD = "cell.json"
 LOG = "log.txt"
-STARTED = ("checkpoints", "job.sbatch")
-"""What a run directory holds once its configuration must not change: a training, or a job that waits for one."""
+STARTED = ("checkpoints", "job.sbatch", RESULT)
+"""What a run directory holds whose configuration must not change: a training, a job waiting for one, or a result."""
 TAIL = 8192  # bytes of a log that hold its last line
 HOW = ("--data.root", "--data.num_workers", "--data.image_cache", "--trainer.accelerator", "--trainer.logger")
 """Options that say where and how a cell is run, not what it trains: they may change before it is continued."""
@@ -78,24 +79,24 @@ class Cell:
         """Note how this cell is configured, or compare with the note of an earlier start.
 
         Raises:
-            ValueError: The run directory holds a run that was configured otherwise.
+            ValueError: The run directory holds a run that was configured otherwise, or that another process trains.
         """
         what = [option for option in self.options if not option.startswith(HOW)]
         record = {"dataset": self.dataset, "protocol": self.protocol, "options": what, "config": self.resolved()}
         path = self.run / RECORD
-        if path.is_file() and any((self.run / name).exists() for name in STARTED):
-            changed = list(_differences(read_json(path), json.loads(json.dumps(record))))
-            if changed:
-                raise ValueError(
-                    f"{self.run} was started with another configuration:\n"
-                    + "".join(f"  {line}\n" for line in changed)
-                    + "Remove that directory, or keep it and choose another with --runs."
-                )
+        changed = list(_differences(read_json(path), json.loads(json.dumps(record)))) if path.is_file() else ["all"]
+        if not changed:
             return
-        self.run.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".part")
-        temporary.write_text(json.dumps(record, indent=2))
-        temporary.replace(path)
+        if path.is_file() and any((self.run / name).exists() for name in STARTED):
+            raise ValueError(
+                f"{self.run} was started with another configuration:\n"
+                + "".join(f"  {line}\n" for line in changed)
+                + "Remove that directory, or keep it and choose another with --runs."
+            )
+        with lock(self.run):  # or the record of a run that has not yet saved a checkpoint could be replaced
+            temporary = path.with_suffix(".part")
+            temporary.write_text(json.dumps(record, indent=2))
+            temporary.replace(path)
 
     def command(self) -> list[str]:
         """Return the command that starts or continues the run."""

@@ -4,12 +4,9 @@ import fcntl
 from pathlib import Path
 from typing import IO
 
-from pytorch_lightning.utilities import rank_zero_only
-
 LOCK = "lock"
 
 
-@rank_zero_only
 def lock(run: Path) -> IO[str]:
     """Keep others from training in a run directory while the returned file is open and this process lives.
 

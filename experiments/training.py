@@ -114,7 +114,7 @@ class CLI(LightningCLI):
 
     def fit(self, **options: Any) -> None:
         """Train from where the run stands, until its end or a signal."""
-        self._lock = lock(Path(self.trainer.default_root_dir))  # until the result is written
+        self._lock = rank_zero_only(lock)(Path(self.trainer.default_root_dir))  # until the result is written
         if options["ckpt_path"] == "last":
             options["ckpt_path"] = newest_checkpoint(Path(self.trainer.default_root_dir))
         if options["ckpt_path"]:

@@ -91,6 +91,15 @@ def test_a_changed_configuration_is_refused(
     assert result(folder, "full.pce") == measured
 
 
+def test_a_result_without_checkpoints_is_not_relabeled(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Checkpoints are what is removed first where disks are full."""
+    run = tmp_path / "shapes/full.pce/seed0"
+    assert "exit status 1" in reproduce(tmp_path, ["--data.crop=0"], cells=("full/pCE",))  # recorded, never trained
+    (run / RESULT).write_text('{"miou": 1.0}')
+    assert "exit status 2" in reproduce(tmp_path, [], cells=("full/pCE",))
+    assert "another configuration" in capsys.readouterr().err
+
+
 def test_a_failed_cell_shows_its_log_and_stops_no_other(tmp_path: Path, small: list[str]) -> None:
     (tmp_path / "shapes/clicks.gcrf_s/seed0/gallery").mkdir(parents=True)
     (tmp_path / "shapes/clicks.gcrf_s/seed0/metrics.csv").mkdir()

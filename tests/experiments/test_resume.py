@@ -16,9 +16,11 @@ import torch
 from pytorch_lightning import Callback, Trainer
 
 from experiments import RESULT
+from experiments.cell import Cell
 from experiments.cli import main
 from experiments.resume import check_settings
 from experiments.run import load_config, load_datamodule
+from experiments.table import Training
 
 Fit = Callable[..., Path]
 
@@ -198,6 +200,8 @@ def test_two_processes_do_not_train_in_one_directory(fit: Any, tmp_path: Path) -
         first.stdout.readline()
         with pytest.raises(SystemExit, match="2"):
             fit("--ckpt_path=last", run=run)
+        with pytest.raises(ValueError, match="Another process trains"):
+            Cell(Training("supervision/clicks.yaml", "losses/pce.yaml"), "shapes", "paper", 0, run, "", "").prepare()
         assert [path.name for path in run.iterdir()] == ["lock"]
         first.kill()
     fit("--ckpt_path=last", run=run)
