@@ -22,7 +22,8 @@ def save_plot(path: Path, table: Table, results: Results, title: str) -> None:
         title: Above the plot.
     """
     rows = list(dict.fromkeys(row for row, _ in table.cells(results.dataset)))
-    columns = list(table.columns)
+    published = table.paper.get(results.dataset, {})
+    columns = [c for c in table.columns if published or any(results.values(table.trainings[r, c].name) for r in rows)]
     figure = Figure(figsize=(max(5.0, 0.55 * len(rows) * (len(columns) + 1) + 2), 3.6), layout="constrained")
     axis = figure.subplots()
     places = np.arange(len(rows), dtype=float)
@@ -33,9 +34,10 @@ def save_plot(path: Path, table: Table, results: Results, title: str) -> None:
         heights = [mean(values) if values else np.nan for values in seeds]
         errors = [stdev(values) if len(values) > 1 else 0.0 for values in seeds]
         axis.errorbar(where, heights, errors, fmt="o", markersize=7, capsize=3, label=column)
-        paper = [table.paper.get(results.dataset, {}).get(row, [None] * len(columns))[number] for row in rows]
+        paper = [published[row][number] if row in published else None for row in rows]
         _mark(axis, where, paper, 0.9 * width, last=number == len(columns) - 1)
     axis.set_xticks(places, rows)
+    axis.set_xlim(-0.5, len(rows) - 0.5)
     axis.set_ylabel("mIoU, percent")
     axis.set_title(title, fontsize=9)
     axis.grid(axis="y", alpha=0.3)

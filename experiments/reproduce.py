@@ -172,8 +172,12 @@ def _run_all(cells: Sequence[Cell], launcher: Launcher, console: Console) -> lis
             while waiting or jobs:
                 while waiting and len(jobs) < launcher.limit:
                     cell = waiting.pop(0)
-                    jobs[cell] = launcher.start(cell)
-                    status.start(cell)
+                    try:
+                        jobs[cell] = launcher.start(cell)
+                        status.start(cell)
+                    except ValueError as error:  # SLURM refuses this job, say; others may be welcome
+                        console.print(f"{cell.name}: {error}", markup=False)
+                        failed.append(cell)
                 time.sleep(POLL_S)
                 for cell, job in list(jobs.items()):
                     if (code := job.poll()) is None:
@@ -184,7 +188,7 @@ def _run_all(cells: Sequence[Cell], launcher: Launcher, console: Console) -> lis
         except KeyboardInterrupt:
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C shall not cut off what the first one asks
             for cell, job in jobs.items():
-                console.print(f"{cell.name}: {job.stop()}, from step {cell.step()}.")
+                console.print(f"{cell.name}: {job.stop()}.", markup=False)
             raise SystemExit(130) from None
     return failed
 

@@ -79,9 +79,15 @@ class Table:
         return table
 
     def cells(self, dataset: str) -> list[tuple[str, str]]:
-        """Return (row, column) of the cells that exist: those published for the dataset, or for any if it has none."""
+        """Return (row, column) of the cells that exist: those published for the dataset, or for any if it has none.
+
+        A dataset of Table 1 has the supervisions that it has there: Cityscapes has no scribbles.
+        """
         published = [self.paper[dataset]] if dataset in self.paper else list(self.paper.values())
         known = [row for row in self.rows if any(row in rows for rows in published)]
+        if (supervisions := Table.load("table1").paper.get(dataset)) is not None:
+            column = next(iter(self.columns))
+            known = [row for row in known if Path(self.trainings[row, column].supervision).stem in supervisions]
         absent = {
             (row, column)
             for rows in published

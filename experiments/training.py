@@ -124,11 +124,11 @@ class CLI(LightningCLI):
 
     def validate(self, **options: Any) -> None:
         """Evaluate, and leave the table to the callback, which has it in percent."""
-        self.trainer.validate(**options, verbose=False)
+        self.trainer.validate(**options | {"verbose": False})
 
     def test(self, **options: Any) -> None:
         """See :meth:`validate`."""
-        self.trainer.test(**options, verbose=False)
+        self.trainer.test(**options | {"verbose": False})
 
     def after_fit(self) -> None:
         """Evaluate the final weights if the last step did not, and leave the result."""

@@ -19,8 +19,9 @@ class NonFiniteError(FloatingPointError):
 class StepGuard(Callback):
     """Stops all processes before an optimizer step with a loss or gradient that is not finite in one of them.
 
-    What the forward pass has changed, the statistics of BatchNorm, is put back. With float16 an infinite gradient is
-    how the scale of the loss is found, and only the loss is checked. It waits for the device once a step.
+    What the forward pass has changed, the statistics of BatchNorm, is put back. With float16 infinite gradients are
+    how the scale of the loss is found, and stop a run only where they have brought it below 1. It waits for the device
+    once a step.
 
     Attributes:
         stop: The signal by which any process has been asked to stop, as agreed at the last step; 0 for none.
@@ -60,7 +61,9 @@ class StepGuard(Callback):
         """
         sound_loss = torch.stack(self._losses).isfinite().all()
         sound_gradient = torch.ones_like(sound_loss)
-        if getattr(trainer.precision_plugin, "scaler", None) is None:
+        if (scaler := getattr(trainer.precision_plugin, "scaler", None)) is not None:
+            sound_gradient &= scaler.get_scale() >= 1  # it is halved at each gradient that is not finite
+        else:
             gradients = [p.grad for p in pl_module.parameters() if p.grad is not None]
             sound_gradient = get_total_norm(gradients, norm_type=torch.inf).isfinite()
         stop = torch.full_like(sound_loss, stop_signals.received(), dtype=torch.uint8)

@@ -71,6 +71,7 @@ def test_a_training_is_told_by_its_name() -> None:
 def test_cells_are_those_published_for_a_dataset_and_all_for_another() -> None:
     table = Table.load("table1")
     assert [len(table.cells(dataset)) for dataset in ("voc", "cityscapes", "shapes")] == [11, 7, 11]
+    assert {row for row, _ in Table.load("table4").cells("cityscapes")} == {"clicks", "full"}  # it has no scribbles
     assert ("full", "GCRF_s,d") not in table.cells("shapes")  # full supervision has no destination mask
 
 

@@ -114,6 +114,13 @@ def test_float16_leaves_infinite_gradients_to_its_scale(checkpointed: Trainer, l
         checkpointed(plugins=[pl.plugins.MixedPrecision("16-mixed", "cpu")]).fit(make_module(3), data)
 
 
+def test_float16_stops_where_its_scale_has_no_room_left(checkpointed: Trainer, loader: Loader) -> None:
+    """The third gradient halves the scale to one half; the fourth step is refused."""
+    plugin = pl.plugins.MixedPrecision("16-mixed", "cpu", scaler=torch.amp.GradScaler("cpu", init_scale=1.0))
+    with pytest.raises(NonFiniteError, match="gradient"):
+        checkpointed(plugins=[plugin]).fit(make_module(3, "gradient"), loader(*SIZES, batch_size=2))
+
+
 def run_process(folder: Path) -> None:
     """Two runs of two processes: in process 1 one is poisoned at its second step, and one is asked to stop."""
     torch.set_num_threads(1)
