@@ -11,13 +11,13 @@ from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
 from torch.utils.data import DataLoader
 
-from datamodules.checking import Findings, count_labels, find_problems
 from datamodules.dataset import AugmentedCrops, SegmentationDataset, WholeImages
 from datamodules.image_cache import CachedImages, build_cache
-from datamodules.problem import DataError, distinct, refuse
+from datamodules.io.errors import DataError, distinct, refuse
 from datamodules.sample import Sample
 from datamodules.sampler import ShardSampler, StreamBatchSampler
 from datamodules.transforms import RandomScaleCropFlip
+from datamodules.validation import Findings, count_labels, find_problems
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)

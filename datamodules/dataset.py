@@ -7,7 +7,7 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from datamodules.annotations import LabelMap
-from datamodules.problem import DataError
+from datamodules.io.errors import DataError
 from datamodules.sample import IGNORE_INDEX, Sample
 from datamodules.sampler import Draw
 from datamodules.transforms import Image, Labels, RandomScaleCropFlip, to_sample

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from datamodules.annotations import LabelMap
 from datamodules.dataset import SegmentationDataset
-from datamodules.files import in_threads
+from datamodules.io.images import in_threads
 from datamodules.transforms import Image, Labels
 
 GIB = 2**30

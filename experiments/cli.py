@@ -7,20 +7,20 @@ from importlib import import_module
 from pathlib import Path
 
 from experiments import EXPERIMENTS
-from experiments.errors import brief
+from experiments.train.errors import brief
 
 COMMANDS = {
-    "fit": ("experiments.training", "train a model"),
-    "validate": ("experiments.training", "evaluate a checkpoint on the validation images"),
+    "fit": ("experiments.train.cli", "train a model"),
+    "validate": ("experiments.train.cli", "evaluate a checkpoint on the validation images"),
     "test": (
-        "experiments.training",
+        "experiments.train.cli",
         "evaluate a checkpoint on the test images, or the validation images where there are none",
     ),
-    "predict": ("experiments.training", "write the predictions of a checkpoint as indexed PNGs"),
-    "reproduce": ("experiments.reproduce", "run the cells of a table and print it"),
-    "table": ("experiments.table_command", "print and write the tables from finished runs"),
-    "data": ("experiments.data", "fetch, convert, check and look at datasets"),
-    "benchmark": ("experiments.benchmark", "measure what the loss and the data cost"),
+    "predict": ("experiments.train.cli", "write the predictions of a checkpoint as indexed PNGs"),
+    "reproduce": ("experiments.tables.reproduce", "run the cells of a table and print it"),
+    "table": ("experiments.tables.command", "print and write the tables from finished runs"),
+    "data": ("experiments.data.command", "fetch, convert, check and look at datasets"),
+    "benchmark": ("experiments.benchmarks.command", "measure what the loss and the data cost"),
 }
 
 
@@ -39,7 +39,7 @@ def main(args: Sequence[str] | None = None) -> None:
     module, _ = COMMANDS[args[0]]
     run = import_module(module).run  # imported late: torch and Lightning take seconds
     try:
-        run(list(args) if module == "experiments.training" else list(args[1:]))
+        run(list(args) if module == "experiments.train.cli" else list(args[1:]))
     except (ValueError, OSError) as error:
         where = Path(traceback.extract_tb(error.__traceback__)[-1].filename)
         root = EXPERIMENTS.parent

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from losses.affinity import GaussianKernel
+from losses.kernels import GaussianKernel
 
 
 def settings(

@@ -6,11 +6,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from losses import checks, tensor_form
-from losses.affinity import GaussianKernel, mix, radius_for
+from losses import checks
+from losses.autograd import FILTERS, choose_engine, pairwise_energy
+from losses.engines import tensor as tensor_form
 from losses.global_batch import global_mean
 from losses.kernel_mosaic import mosaic
-from losses.operator import FILTERS, choose_engine, pairwise_energy
+from losses.kernels import GaussianKernel, mix, radius_for
 
 ENGINES = ("auto", *FILTERS, "tensor")
 

@@ -9,10 +9,10 @@ import pytest
 from PIL import Image as PILImage
 
 from datamodules.annotations import LabelMap
-from datamodules.clicks import ClickSimulator
 from datamodules.dataset import SegmentationDataset
-from datamodules.folder import FolderDataModule
-from datamodules.scribbles import ScribbleSimulator
+from datamodules.folder.datamodule import FolderDataModule
+from datamodules.simulate_clicks import ClickSimulator
+from datamodules.simulate_scribbles import ScribbleSimulator
 from datamodules.transforms import Image, Labels
 
 SIZES = {"train": [(40, 30), (30, 40), (32, 32)], "val": [(36, 28), (28, 36)]}  # (W, H)

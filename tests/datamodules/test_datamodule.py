@@ -9,7 +9,7 @@ from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor, nn
 
 from datamodules.sample import Sample
-from datamodules.shapes import ShapesDataModule
+from datamodules.shapes.datamodule import ShapesDataModule
 
 
 def make_trainer(**options: Any) -> Trainer:

@@ -19,13 +19,13 @@ from pytorch_lightning.trainer.states import TrainerFn
 from torch.utils.data import DataLoader
 
 from datamodules.dataset import AugmentedCrops, SegmentationDataset
-from datamodules.files import read_image
-from datamodules.folder import FolderDataModule
-from datamodules.folder_dataset import FolderDataset
+from datamodules.folder.datamodule import FolderDataModule
+from datamodules.folder.dataset import FolderDataset
 from datamodules.image_cache import CachedImages, build_cache
+from datamodules.io.images import read_image
 from datamodules.sample import Sample
 from datamodules.sampler import StreamBatchSampler
-from datamodules.shapes import ShapesDataModule
+from datamodules.shapes.datamodule import ShapesDataModule
 from datamodules.transforms import Image, RandomScaleCropFlip
 
 Folder = Callable[..., FolderDataModule]

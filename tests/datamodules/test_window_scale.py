@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datamodules.cityscapes import CityscapesDataModule
-from datamodules.click_files import merge, read_clicks
+from datamodules.cityscapes.datamodule import CityscapesDataModule
+from datamodules.io.click_files import merge, read_clicks
 from datamodules.transforms import RandomScaleCropFlip
-from datamodules.voc import CLICK_FILES, VOCDataModule
+from datamodules.voc.datamodule import CLICK_FILES, VOCDataModule
 
 FOLDER = Path(os.environ.get("GATEDCRF_VOC_CLICKS", Path(__file__).parents[3] / "shared" / "data" / "voc_clicks"))
 CROP, DRAWS = 256, 20_000

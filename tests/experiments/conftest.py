@@ -16,10 +16,10 @@ from datamodules.sample import IGNORE_INDEX
 from datamodules.sampler import Draw
 from datamodules.transforms import RandomScaleCropFlip
 from experiments import RESULT
-from experiments.cell import Cell
 from experiments.cli import main
-from experiments.run import load_datamodule
-from experiments.table import Training
+from experiments.tables.cell import Cell
+from experiments.tables.table import Training
+from experiments.train.run import load_datamodule
 
 SMALL = [
     "--trainer.max_steps=4",

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from losses import GaussianKernel
-from losses.affinity import Mixture
+from losses.kernels import Mixture
 
 Position = tuple[int, int]
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, inf, nan
 
 from losses import GatedCRFLoss, GaussianKernel, gated_crf_loss
-from losses.affinity import mix
+from losses.kernels import mix
 
 KERNELS = [GaussianKernel({"rgb": 2.0, "xy": 3.0})]
 OPEN = torch.ones(2, 4, 5, dtype=torch.bool)
@@ -118,7 +118,7 @@ def test_compatibility_is_copied(scene: Callable[..., dict[str, Any]]) -> None:
 
 def test_image_of_two_billion_elements_is_refused() -> None:
     pytest.importorskip("triton", reason="the fused kernel needs Triton, which this installation lacks")
-    from losses.fused_kernel import gated_filter
+    from losses.engines.fused import gated_filter
 
     probs = torch.empty(1).expand(1, 1, 2**16, 2**15)
     gate = torch.empty(1, dtype=torch.bool).expand(1, 2**16, 2**15)

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from experiments import RESULT
-from experiments.cell import LOG
+from experiments.tables.cell import LOG
 
 pytestmark = pytest.mark.skipif(
     "GATEDCRF_SLURM" not in os.environ,

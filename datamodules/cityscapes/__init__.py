@@ -1,0 +1,5 @@
+"""Cityscapes."""
+
+from datamodules.cityscapes.datamodule import CityscapesDataModule
+
+__all__ = ["CityscapesDataModule"]

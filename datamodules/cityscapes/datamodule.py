@@ -1,0 +1,153 @@
+"""Cityscapes with fine annotation and simulated clicks, Sec. 4.1 and 6.4."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from datamodules.annotations import LabelMap
+from datamodules.cityscapes.files import CLASSES, LABEL_IDS, PUBLISHED, TRAIN_IDS, CityscapesFiles
+from datamodules.datamodule import IMAGENET_MEAN, IMAGENET_STD, SegmentationDataModule
+from datamodules.dataset import SegmentationDataset
+from datamodules.io.click_files import Clicks, read_clicks
+from datamodules.io.errors import DataError
+from datamodules.io.images import image_size, read_image
+from datamodules.transforms import Image, Labels
+from datamodules.validation import find_unlabeled
+
+SUPERVISIONS = ("clicks", "full")
+CLICK_FILES = ("cityscapes_clicks.json", "cityscapes_synthetic_clicks.json")
+
+
+@dataclass(frozen=True)
+class CityscapesDataset(SegmentationDataset):
+    """One split.
+
+    Args:
+        files: Where everything lies.
+        split: "train", "val" or "test".
+        names: CITY_SEQUENCE_FRAME of each image.
+        clicks: What training sees; ``None`` is the dense masks.
+    """
+
+    files: CityscapesFiles
+    split: str
+    names: Sequence[str]
+    clicks: Clicks | None = None
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def name(self, index: int) -> str:
+        """Return CITY_SEQUENCE_FRAME."""
+        return self.names[index]
+
+    def image_file(self, index: int) -> Path:
+        """Return the path of the photograph."""
+        return self.files.image(self.split, self.names[index])
+
+    def shape(self, index: int) -> tuple[int, int]:
+        """Return (H, W) from the header of the photograph."""
+        width, height = image_size(self.image_file(index))
+        return height, width
+
+    def image(self, index: int) -> Image:
+        """Return uint8 (H, W, 3), RGB."""
+        return read_image(self.image_file(index))
+
+    def mask(self, index: int) -> LabelMap | None:
+        """Return the dense mask, uint8 (H, W); the test images have none."""
+        return None if self.split == "test" else self.files.mask(self.split, self.names[index])
+
+    def labels(self, index: int) -> Labels:
+        """Return the clicks or the dense mask."""
+        name = self.names[index]
+        if self.clicks is None:
+            return self.files.mask(self.split, name)
+        if name not in self.clicks:
+            raise DataError(
+                f"The file of clicks does not name {name}; see: gatedcrf data cityscapes-clicks.", "no labels", name
+            )
+        return self.clicks[name]
+
+
+class CityscapesDataModule(SegmentationDataModule):
+    """Cityscapes: 2,975 training and 500 validation images of 2048 x 1024 pixels, 19 classes.
+
+    Args:
+        root: Holds ``leftImg8bit`` and ``gtFine``.
+        supervision: What training may see: "clicks" or "full".
+        clicks: File by ``gatedcrf data cityscapes-clicks`` or by the authors; ``None`` looks for it in ``root``.
+        train_ids: Whether "cls" in that file is a class index instead of a labelId.
+        published_split: Hold the number of images of each city against the published one.
+        crop: See :class:`SegmentationDataModule`, as for the rest.
+
+    Raises:
+        ValueError: An unknown supervision.
+    """
+
+    label_ids = LABEL_IDS
+
+    def __init__(
+        self,
+        root: str,
+        supervision: str = "clicks",
+        clicks: str | None = None,
+        train_ids: bool = False,
+        published_split: bool = True,
+        crop: int = 768,
+        scale: tuple[float, float] = (0.5, 2.0),
+        flip: float = 0.5,
+        width: int = 1,
+        batch_size: int = 8,
+        num_workers: int = 8,
+        mean: Sequence[float] = IMAGENET_MEAN,
+        std: Sequence[float] = IMAGENET_STD,
+        seed: int = 0,
+        image_cache: str | None = None,
+        window_scale: bool = False,
+    ) -> None:
+        if supervision not in SUPERVISIONS:
+            raise ValueError(f"supervision is {supervision!r}; Cityscapes has {', '.join(SUPERVISIONS)}.")
+        super().__init__(crop, scale, flip, width, batch_size, num_workers, mean, std, seed, image_cache, window_scale)
+        self.class_names = list(CLASSES)
+        self.files = CityscapesFiles(Path(root))
+        self.supervision = supervision
+        self.clicks = None if clicks is None else Path(clicks)
+        self.train_ids = train_ids
+        self.published_split = published_split
+
+    @cached_property
+    def weak(self) -> Clicks | None:
+        """The clicks, read once; those of void are left out."""
+        if self.supervision == "full":
+            return None
+        paths = [self.files.root / name for name in CLICK_FILES] if self.clicks is None else [self.clicks]
+        path = next((path for path in paths if path.exists()), None)
+        if path is None:
+            raise ValueError(f"There is no {paths[0]}; simulate it: gatedcrf data cityscapes-clicks {self.files.root}")
+        return read_clicks(path, {label: label for label in range(len(CLASSES))} if self.train_ids else TRAIN_IDS)
+
+    def train_split(self) -> CityscapesDataset:
+        """Return the training images with the labels of the chosen supervision."""
+        return CityscapesDataset(self.files, "train", self.files.names("train"), self.weak)
+
+    def val_split(self) -> CityscapesDataset:
+        """Return the validation images with their dense masks."""
+        return CityscapesDataset(self.files, "val", self.files.names("val"))
+
+    def predict_split(self) -> CityscapesDataset:
+        """Return the test images or, where they are absent, the validation images."""
+        absent = not (self.files.root / "leftImg8bit" / "test").is_dir()
+        return self.val_split() if absent else CityscapesDataset(self.files, "test", self.files.names("test"))
+
+    def quick_problems(self, split: str) -> Iterator[DataError]:
+        """Yield the cities with another number of images than is published, and training images without clicks.
+
+        Args:
+            split: "train", "val" or "predict".
+        """
+        if self.published_split and split in PUBLISHED:
+            yield from self.files.unpublished(split)
+        if split == "train" and self.weak is not None:
+            yield from find_unlabeled(self.train_split(), self.weak)

@@ -1,0 +1,5 @@
+"""Images with COCO annotations."""
+
+from datamodules.coco.datamodule import CocoDataModule
+
+__all__ = ["CocoDataModule"]

@@ -1,0 +1,173 @@
+"""COCO-format data, which annotation tools export, and predictions as COCO results."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property, partial
+from itertools import chain
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+from pycocotools import mask as rle
+
+from datamodules.annotations import Annotation, LabelMap
+from datamodules.coco.dataset import CocoDataset, Drawn, Instances, keypoint_clicks
+from datamodules.coco.file import CocoFile, read_coco
+from datamodules.datamodule import IMAGENET_MEAN, IMAGENET_STD, SegmentationDataModule
+from datamodules.io.errors import DataError
+from datamodules.io.images import in_threads
+from datamodules.sample import IGNORE_INDEX
+from datamodules.simulate_clicks import ClickSimulator
+from datamodules.simulate_scribbles import ScribbleSimulator
+
+SUPERVISIONS = ("clicks", "keypoints", "scribbles", "full")
+
+
+class CocoDataModule(SegmentationDataModule):
+    """Images with COCO annotations.
+
+    Category ids are sorted and become the classes from 1 on, or from 0 on without a background. Smaller instances lie
+    on top of larger ones. Crowd regions are unlabeled. An image without annotations shows none of the categories.
+    Images are turned as their EXIF orientation says, as annotation tools show them.
+
+    Args:
+        images: Folder of the training images.
+        train_annotations: Their COCO file. It is not read to predict.
+        val_annotations: COCO file of the validation images, with the same categories; these images are predicted.
+        supervision: What training may see: "clicks" (visible keypoints, and one simulated click per visible part of
+            the instances without), "keypoints" (those, and simulated clicks on the background), "scribbles" (simulated)
+            or "full".
+        background: Whether class 0, "background", is what no instance covers; false leaves that unlabeled.
+        ignore_boxes: Accept boxes without a segmentation, and leave what they cover unlabeled. Training with keypoints
+            always does.
+        val_images: Folder of the validation images; ``None`` is ``images``.
+        click_simulator: Its ``min_area`` is in pixels of these images.
+        scribble_simulator: Likewise.
+        crop: See :class:`SegmentationDataModule`, as for the rest.
+
+    Raises:
+        ValueError: A file that cannot be used; the message names the annotation and the remedy.
+    """
+
+    def __init__(
+        self,
+        images: str,
+        train_annotations: str,
+        val_annotations: str,
+        supervision: str = "clicks",
+        background: bool = True,
+        ignore_boxes: bool = False,
+        val_images: str | None = None,
+        click_simulator: ClickSimulator | None = None,
+        scribble_simulator: ScribbleSimulator | None = None,
+        crop: int = 256,
+        scale: tuple[float, float] = (0.5, 2.0),
+        flip: float = 0.5,
+        width: int = 1,
+        batch_size: int = 16,
+        num_workers: int = 4,
+        mean: Sequence[float] = IMAGENET_MEAN,
+        std: Sequence[float] = IMAGENET_STD,
+        seed: int = 0,
+        image_cache: str | None = None,
+    ) -> None:
+        super().__init__(crop, scale, flip, width, batch_size, num_workers, mean, std, seed, image_cache)
+        if supervision not in SUPERVISIONS:
+            raise ValueError(f"supervision is {supervision!r}; COCO has {', '.join(SUPERVISIONS)}.")
+        self.images = Path(images)
+        self.val_images = Path(val_images) if val_images else self.images
+        self.train_annotations = Path(train_annotations)
+        self.supervision = supervision
+        self.background = background
+        self.ignore_boxes = ignore_boxes
+        self.clicks = click_simulator or ClickSimulator()
+        self.scribbles = scribble_simulator or ScribbleSimulator()
+        self._val_file = read_coco(Path(val_annotations))
+        self.class_names = [*(["background"] if background else []), *self._val_file.categories.values()]
+        if len(set(self.class_names)) < self.num_classes:
+            raise ValueError(
+                f"{val_annotations} has a category 'background' beside class 0 of that name; rename it, or pass "
+                "--data.background=false if it covers the background."
+            )
+        if not 2 <= self.num_classes < IGNORE_INDEX:
+            raise ValueError(f"{val_annotations} makes {self.num_classes} classes; 2 to 254 are possible.")
+
+    @cached_property
+    def _train_file(self) -> CocoFile:
+        file = read_coco(self.train_annotations)
+        if file.categories != self._val_file.categories:
+            differing = sorted(file.categories.items() ^ self._val_file.categories.items())
+            raise ValueError(
+                f"{file.path} and {self._val_file.path} differ in the categories {differing[:4]}; export them together."
+            )
+        return file
+
+    def quick_problems(self, split: str) -> Iterator[DataError]:
+        """Yield a file without annotations of the kind that is needed, and images that are missing or differ in size.
+
+        Args:
+            split: "train", "val" or "predict".
+        """
+        images = {"train": self.train_split, "val": self.val_split, "predict": self.predict_split}[split]()
+        file = images.file
+        if split != "predict" and not file.annotated:
+            yield DataError(f"{file.path} has no annotations; export them too.", "no labels", file.path)
+        classes, keypoints = file.classes(self.background), split == "train" and self.supervision == "keypoints"
+        if keypoints and not any(keypoint_clicks(image, classes) for image in file.images):
+            message = f"{file.path} has no visible keypoint; choose another --data.supervision."
+            yield DataError(message, "no labels", file.path)
+        yield from (problem for problem in in_threads(images.mismatch, len(images), "Checking") if problem)
+
+    def train_split(self) -> CocoDataset:
+        """Training images with the labels of the chosen supervision."""
+        simulate = {
+            "clicks": partial(_clicks, self.clicks),  # no bound method: worker processes get a copy of it
+            "keypoints": partial(_keypoints, self.clicks),
+            "scribbles": partial(_scribbles, self.scribbles),
+        }.get(self.supervision)
+        ignore_boxes = self.ignore_boxes or self.supervision == "keypoints"
+        return CocoDataset(self.images, self._train_file, self.background, ignore_boxes, simulate)
+
+    def val_split(self) -> CocoDataset:
+        """Validation images with their masks."""
+        return CocoDataset(self.val_images, self._val_file, self.background, self.ignore_boxes)
+
+    def predict_split(self) -> CocoDataset:
+        """The validation images, whose file may lack annotations here."""
+        return CocoDataset(self.val_images, self._val_file, self.background, ignore_boxes=True)
+
+
+def _clicks(
+    simulator: ClickSimulator, instances: Instances, classes: Mapping[int, int], drawn: Drawn, name: str
+) -> list[Annotation]:
+    return [*simulator(instances, {v: c for v, c in classes.items() if v not in drawn}), *chain(*drawn.values())]
+
+
+def _keypoints(
+    simulator: ClickSimulator, instances: Instances, classes: Mapping[int, int], drawn: Drawn, name: str
+) -> list[Annotation]:
+    return [*simulator(instances, {v: c for v, c in classes.items() if v == 0}), *chain(*drawn.values())]
+
+
+def _scribbles(
+    simulator: ScribbleSimulator, instances: Instances, classes: dict[int, int], drawn: Drawn, name: str
+) -> list[Annotation]:
+    return simulator(instances, classes, np.random.default_rng(crc32(name.encode())))
+
+
+def to_coco_results(label_map: LabelMap, image_id: int, category_ids: Mapping[int, int]) -> list[dict[str, Any]]:
+    """Return a prediction as COCO results, which ``COCO.loadRes`` reads: one RLE per predicted category, of score 1.
+
+    Args:
+        label_map: Class indices, uint8 (H, W).
+        image_id: As in the annotations.
+        category_ids: Category id of each class that is reported; others, such as the background, are left out.
+    """
+    results = []
+    for label in np.unique(label_map).tolist():
+        if label in category_ids:
+            encoded = rle.encode(np.asfortranarray(label_map == label, dtype=np.uint8))
+            segmentation = {"size": list(label_map.shape), "counts": encoded["counts"].decode()}
+            result = {"image_id": image_id, "category_id": category_ids[label], "segmentation": segmentation}
+            results.append({**result, "score": 1.0})
+    return results

@@ -1,0 +1,126 @@
+"""One split of somebody's folder; the layout is described in ``datamodules/folder.py``."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from datamodules.annotations import Annotation, LabelMap
+from datamodules.dataset import SegmentationDataset
+from datamodules.io.errors import DataError
+from datamodules.io.images import image_size, read_image, read_label_map
+from datamodules.transforms import Image, Labels
+
+
+@dataclass(frozen=True)
+class FolderDataset(SegmentationDataset):
+    """One split of the layout above.
+
+    Args:
+        images: Sorted paths.
+        masks: Folder of dense masks, ``None`` where there is no truth.
+        num_classes: C.
+        weak: What training sees: vectors by image name, a folder of sparse index PNGs, or ``None`` for the masks.
+        simulate: Turns a mask and the image's name into vectors where ``weak`` is ``None``.
+        max_side: Larger images are reduced to this longest side, pixels, and their labels with them.
+    """
+
+    images: list[Path]
+    masks: Path | None
+    num_classes: int
+    weak: dict[str, list[Annotation]] | Path | None = None
+    simulate: Callable[[LabelMap, str], list[Annotation]] | None = None
+    max_side: int | None = None
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def name(self, index: int) -> str:
+        """Return the file name without its suffix."""
+        return self.images[index].stem
+
+    def image_file(self, index: int) -> Path:
+        """Return the path of the image."""
+        return self.images[index]
+
+    def image_version(self) -> str:
+        """Return how images are reduced."""
+        return f"max_side={self.max_side}"
+
+    def shape(self, index: int) -> tuple[int, int]:
+        """Return (H, W) of the reduced image from the header of its file."""
+        size = np.array(image_size(self.images[index]))
+        width, height = _reduced_size(size, self._factor(index)).tolist()
+        return height, width
+
+    def image(self, index: int) -> Image:
+        """Return uint8 (H, W, 3), RGB."""
+        return reduce(read_image(self.images[index]), self._factor(index), cv2.INTER_AREA)
+
+    def mask(self, index: int) -> LabelMap | None:
+        """Return the dense truth, uint8 (H, W), if there is any."""
+        return None if self.masks is None else self._reduced_map(self.masks, index)
+
+    def labels(self, index: int) -> Labels:
+        """Return the vectors or the label map that training may see."""
+        if isinstance(self.weak, Path) or (self.weak is None and self.simulate is None):
+            return self._reduced_map(self.weak or self.masks, index)
+        if self.max_side is None:
+            return self.vectors(index)
+        size = np.array(image_size(self.images[index]))
+        factor = _reduced_size(size, self._factor(index)) / size  # per axis, as the reduced sides are rounded
+        return [Annotation(a.label, a.points * factor) for a in self.vectors(index)]
+
+    def vectors(self, index: int) -> list[Annotation]:
+        """Return the vectors in pixels of the file, not of the reduced image."""
+        if isinstance(self.weak, dict):
+            return self.weak.get(self.name(index), [])
+        assert self.simulate is not None
+        return self.simulate(self._read_map(self.masks, index), self.name(index))
+
+    def problem(self, index: int, training: bool) -> DataError | None:
+        """Read every file about one image, without simulating labels, and return what is wrong with it."""
+        try:
+            size = read_image(self.images[index]).shape[:2]
+            for folder in (self.masks, self.weak):
+                if isinstance(folder, Path) and (labels := self._read_map(folder, index)).shape != size:
+                    return DataError(
+                        f"{folder / self.name(index)}.png is {labels.shape[1]} x {labels.shape[0]} but its image is "
+                        f"{size[1]} x {size[0]}; export it at the size of the image.",
+                        "size differs",
+                        f"{folder / self.name(index)}.png",
+                    )
+        except DataError as error:
+            return error
+        return None
+
+    def _factor(self, index: int) -> float:
+        if self.max_side is None:
+            return 1.0
+        return min(1.0, self.max_side / max(image_size(self.images[index])))
+
+    def _reduced_map(self, folder: Path | None, index: int) -> LabelMap:
+        return reduce(self._read_map(folder, index), self._factor(index), cv2.INTER_NEAREST_EXACT)
+
+    def _read_map(self, folder: Path | None, index: int) -> LabelMap:
+        if folder is None:
+            raise ValueError(f"There are no labels for {self.images[index]}.")
+        path = folder / f"{self.name(index)}.png"
+        if not path.is_file():
+            raise DataError(f"{path} is missing; every image of that split needs one.", "missing file", path)
+        return read_label_map(path, self.num_classes)
+
+
+def reduce(array: NDArray[np.uint8], factor: float, interpolation: int) -> NDArray[np.uint8]:
+    """Resize (H, W, ...) by a factor of at most 1."""
+    if factor == 1:
+        return array
+    size = _reduced_size(np.array(array.shape[1::-1]), factor).tolist()
+    return np.asarray(cv2.resize(array, size, interpolation=interpolation), dtype=np.uint8)
+
+
+def _reduced_size(size: NDArray[np.integer], factor: float) -> NDArray[np.integer]:
+    return np.asarray(np.maximum(1, np.rint(size * factor)), dtype=np.int64)

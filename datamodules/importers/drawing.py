@@ -1,0 +1,118 @@
+"""What people draw in labeling tools as clicks and scribbles.
+
+A point becomes a click and a line a scribble. An outline and the rim of a brush are where people are least exact, so of
+a region only what a simulator draws inside it is kept: one scribble or click in its largest part that no smaller region
+covers.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PureWindowsPath
+from typing import Any
+
+import cv2
+import numpy as np
+
+from datamodules.annotations import Annotation, Points
+from datamodules.coco.dataset import Region, fill_polygons, stack
+from datamodules.simulate_clicks import ClickSimulator
+from datamodules.simulate_scribbles import ScribbleSimulator
+
+Simulator = ClickSimulator | ScribbleSimulator
+SCRIBBLES = ScribbleSimulator(min_area=1)
+CLICKS = ClickSimulator(min_area=1)
+
+
+@dataclass
+class Drawing:
+    """What is drawn on one image.
+
+    Args:
+        where: Names file and image in messages.
+        classes: Their names, by class index.
+        size: (H, W), pixels.
+    """
+
+    where: str
+    classes: Sequence[str]
+    size: tuple[Any, Any]
+    vectors: list[Annotation] = field(default_factory=list)
+    regions: dict[int, Region] = field(default_factory=dict)
+    labels: dict[int, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not all(isinstance(side, int) and side > 0 for side in self.size):
+            raise ValueError(f"{self.where} has the size (H, W) {self.size}, pixels; export it again.")
+
+    def add_clicks(self, label: Any, points: Any) -> None:
+        """Add points, (K, 2), pixels."""
+        self.vectors += [Annotation(self._class(label), point[None]) for point in self._points(points, 1)]
+
+    def add_scribble(self, label: Any, points: Any) -> None:
+        """Add a line through points, (K, 2), pixels."""
+        self.vectors.append(Annotation(self._class(label), self._points(points, 2)))
+
+    def add_polygon(self, label: Any, points: Any) -> None:
+        """Add what lies inside of an outline, (K, 2), pixels."""
+        corners = self._points(points, 3)
+        if np.abs(corners).max() > 2 * max(self.size):  # would take memory to draw
+            raise ValueError(f"{self.where} has a polygon far outside of the image, {self.size}; draw it again.")
+        self.add_region(label, fill_polygons([corners.ravel().tolist()], self.size))
+
+    def add_region(self, label: Any, region: Region) -> None:
+        """Add pixels, bool (H, W)."""
+        value = len(self.regions) + 1
+        self.regions[value], self.labels[value] = region, self._class(label)
+
+    def annotations(self, simulator: Simulator) -> list[Annotation]:
+        """Return clicks and scribbles, those from regions first: what is drawn by hand lies on top."""
+        if not self.regions:
+            return self.vectors
+        parts = stack(self.regions, self.size)
+        for value in self.regions:
+            count, components, stats, _ = cv2.connectedComponentsWithStats((parts == value).astype(np.uint8))
+            if count > 1:
+                largest = 1 + stats[1:, cv2.CC_STAT_AREA].argmax()
+                parts[(components > 0) & (components != largest)] = 0
+        if isinstance(simulator, ClickSimulator):
+            return [*simulator(parts, self.labels), *self.vectors]
+        return [*simulator(parts, self.labels, np.random.default_rng(0)), *self.vectors]
+
+    def _class(self, label: Any) -> int:
+        if label not in self.classes:
+            raise ValueError(f"{self.where} has the label {label!r}; the classes are {', '.join(self.classes)}.")
+        return self.classes.index(label)
+
+    def _points(self, points: Any, least: int) -> Points:
+        try:
+            found = np.asarray(points, dtype=np.float64)
+        except (TypeError, ValueError):
+            found = np.empty(0)
+        if found.ndim != 2 or found.shape[1] != 2 or len(found) < least or not np.isfinite(found).all():
+            raise ValueError(f"{self.where} has the points {str(points)[:60]}; it needs {least} or more finite [x, y].")
+        return found
+
+
+def load_json(path: Path) -> Any:
+    """Return the content of a file.
+
+    Raises:
+        ValueError: A file that is missing or no JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ValueError(f"{path} cannot be read as JSON ({error}); export it again.") from error
+
+
+def image_name(path: Any, where: str) -> str:
+    """Return a file name without folders and suffix, whatever system it was written on.
+
+    Raises:
+        ValueError: There is none.
+    """
+    name = PureWindowsPath(path).stem if isinstance(path, str) else ""
+    if not name:
+        raise ValueError(f"{where} names the image {path!r}; export it again with the names of the images.")
+    return name

@@ -1,0 +1,167 @@
+"""Reading pictures with Pillow, which raises on truncated files and returns palette PNGs as indices.
+
+Plain JPEGs are left to OpenCV, which decodes them with the same library to the same pixels, a third faster.
+"""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from struct import unpack
+from threading import get_native_id
+from time import sleep
+from typing import TypeVar
+
+import cv2
+import numpy as np
+from PIL import Image as PILImage
+from PIL import ImageOps
+from rich.progress import track
+
+from datamodules.annotations import LabelMap
+from datamodules.io.errors import DataError
+from datamodules.sample import IGNORE_INDEX
+from datamodules.transforms import Image
+
+_ORIENTATION = 0x0112  # EXIF tag; values 5 to 8 turn the image by 90 degrees
+
+# markers of JPEG: 8-bit frames, the first scan, and what comes before it in a plain file: JFIF, tables, comment
+_FRAMES, _SCAN, _HARMLESS = (0xC0, 0xC1, 0xC2), 0xDA, (0xE0, 0xDB, 0xC4, 0xDD, 0xFE)
+_PIXELS = 2**26  # Pillow asks whether more are meant
+
+T = TypeVar("T")
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+
+
+@contextmanager
+def naming(path: Path, what: str) -> Iterator[None]:
+    """Turn any error while a file is read into a ``DataError`` that names it: decoders raise what they stumble over.
+
+    Args:
+        path: The file.
+        what: It should be, "an image", say.
+    """
+    try:
+        yield
+    except Exception as error:
+        kind = "missing file" if isinstance(error, FileNotFoundError) else f"cannot be read as {what}"
+        raise DataError(f"{path} cannot be read as {what} ({error}); replace or remove it.", kind, path) from error
+
+
+def in_threads(function: Callable[[int], T], length: int, text: str) -> Iterator[T]:
+    """Yield ``function(0)``, ``function(1)``, ... as threads return them, behind a progress bar.
+
+    It ends when the system has ended the threads: for a moment longer than Python they hold a lock of OpenCV, and a
+    loader process that is forked in that moment would wait for it forever.
+
+    Args:
+        function: Decoders let the other threads run.
+        length: Number of calls.
+        text: What the bar says.
+    """
+    threads = list[int]()
+    pool = ThreadPoolExecutor(initializer=lambda: threads.append(get_native_id()))
+    try:
+        yield from track(pool.map(function, range(length)), text, length, transient=True)
+    finally:
+        pool.shutdown(cancel_futures=True)
+        while any(Path(f"/proc/self/task/{thread}").exists() for thread in threads):
+            sleep(0.001)
+
+
+def list_images(folder: Path) -> list[Path]:
+    """Return the image files of a folder, sorted by name.
+
+    Raises:
+        ValueError: No such folder, no image in it, or two files that differ only in their suffix.
+    """
+    if not folder.is_dir():
+        raise ValueError(f"There is no folder {folder}; create it and put images into it.")
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    if not paths:
+        raise ValueError(f"{folder} holds no images; accepted are {', '.join(IMAGE_SUFFIXES)}.")
+    stems = [path.stem for path in paths]
+    if twice := sorted({stem for stem in stems if stems.count(stem) > 1}):
+        raise ValueError(f"{folder} holds several images named {twice[0]!r}; labels are found by name, so rename one.")
+    return paths
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """Return (W, H) of the upright image without decoding it.
+
+    Raises:
+        ValueError: A file that is missing or no image.
+    """
+    with naming(path, "an image"), PILImage.open(path) as picture:
+        turned = picture.format != "TIFF" and 5 <= picture.getexif().get(_ORIENTATION, 1) <= 8  # Pillow turns TIFFs
+        return picture.size[::-1] if turned else picture.size
+
+
+def read_image(path: Path) -> Image:
+    """Return uint8 (H, W, 3), RGB, upright as its EXIF orientation says and as annotation tools show it.
+
+    Raises:
+        ValueError: A file that is missing, truncated, no image, or of more than 8 bits.
+    """
+    with naming(path, "an image"):
+        image = _decode_plain_jpeg(path.read_bytes())
+        if image is not None:
+            return image
+        with PILImage.open(path) as picture:
+            mode = picture.mode
+            if not mode.startswith(("I", "F")):  # Pillow would clip more than 8 bits
+                ImageOps.exif_transpose(picture, in_place=True)
+                return np.array(picture if mode == "RGB" else picture.convert("RGB"))
+    raise DataError(
+        f"{path} has more than 8 bits per channel (mode {mode}); export it with 8 bits.", "more than 8 bits", path
+    )
+
+
+def _decode_plain_jpeg(content: bytes) -> Image | None:
+    """Return uint8 (H, W, 3), RGB; ``None`` for what Pillow has to judge.
+
+    That is a file that is cut off, for which OpenCV would make up the rest, one with metadata, which may turn it, and
+    one of other than three channels.
+    """
+    if not content.startswith(b"\xff\xd8") or not content.endswith(b"\xff\xd9"):
+        return None
+    place, known = 2, False
+    while content[place : place + 1] == b"\xff" and content[place + 1] != _SCAN:
+        marker, length = content[place + 1], int.from_bytes(content[place + 2 : place + 4])
+        if marker in _FRAMES:
+            bits, height, width, channels = unpack(">BHHB", content[place + 4 : place + 10])
+            known = (bits, channels) == (8, 3) and height * width <= _PIXELS
+        elif marker not in _HARMLESS:
+            return None
+        place += 2 + length
+    if not known or content[place + 1 : place + 2] != bytes([_SCAN]):
+        return None
+    decoded = cv2.imdecode(np.frombuffer(content, dtype=np.uint8), cv2.IMREAD_COLOR_RGB)
+    return None if decoded is None else np.asarray(decoded, dtype=np.uint8)
+
+
+def read_label_map(path: Path, num_classes: int) -> LabelMap:
+    """Return class indices, uint8 (H, W), of an indexed or greyscale PNG.
+
+    Raises:
+        ValueError: A file that is missing or truncated, has colors instead of indices, or holds a value that is neither
+            a class nor IGNORE_INDEX.
+    """
+    with naming(path, "a mask"), PILImage.open(path) as picture:
+        mode, labels = picture.mode, np.array(picture)
+    if mode not in ("P", "L", "I", "I;16"):
+        raise DataError(
+            f"{path} has mode {mode}; a mask holds one class index per pixel, as a palette or grey PNG.",
+            "colors instead of indices",
+            path,
+        )
+    wrong = sorted(set(np.unique(labels).tolist()) - {*range(num_classes), IGNORE_INDEX})
+    if wrong:
+        raise DataError(
+            f"{path} holds the values {wrong[:5]}; use 0 to {num_classes - 1} (the lines of classes.txt) and "
+            f"{IGNORE_INDEX} for unlabeled pixels.",
+            "value out of range",
+            path,
+        )
+    return labels.astype(np.uint8)

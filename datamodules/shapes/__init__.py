@@ -1,0 +1,5 @@
+"""The embedded dataset."""
+
+from datamodules.shapes.datamodule import ShapesDataModule
+
+__all__ = ["ShapesDataModule"]

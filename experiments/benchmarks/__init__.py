@@ -1,0 +1,1 @@
+"""Benchmarks of the loss, the data and a training step."""

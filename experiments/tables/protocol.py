@@ -1,0 +1,43 @@
+"""``protocol: paper | authors``: what each changes in a cell, from ``protocols.yaml``."""
+
+from fnmatch import fnmatch
+from typing import Any
+
+import yaml
+
+from experiments.train.inheritance import find_config, merge
+
+PROTOCOLS = ("paper", "authors")
+REPORTED = "reported mIoU"
+
+
+def protocol_changes(protocol: str, dataset: str, training: str) -> dict[str, Any]:
+    """Return what a protocol changes in the configuration of a training.
+
+    Args:
+        protocol: "paper" or "authors".
+        dataset: Stem of a file in ``datasets``.
+        training: Name of the training, SUPERVISION.LOSS first.
+
+    Raises:
+        ValueError: The protocol of the authors for a dataset that they did not train on.
+    """
+    if protocol == "authors" and dataset not in ("voc", "cityscapes"):
+        raise ValueError(f"--protocol authors is known for voc and cityscapes, not for {dataset}; leave it out.")
+    changes: dict[str, Any] = {}
+    for difference, sides in _load().items():
+        if difference != REPORTED:
+            for pattern, change in sides[protocol].items():
+                if fnmatch(f"{dataset}/{training}", pattern):
+                    changes = merge(changes, change)
+    return changes
+
+
+def reported(protocol: str) -> str:
+    """Return which evaluation a table shows: "last" or "best"."""
+    return str(_load()[REPORTED][protocol])
+
+
+def _load() -> dict[str, dict[str, Any]]:
+    content: dict[str, dict[str, Any]] = yaml.safe_load(find_config("protocols.yaml").read_text())
+    return content

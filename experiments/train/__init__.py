@@ -1,0 +1,1 @@
+"""Fit, validate, test and predict."""

@@ -1,0 +1,1 @@
+"""Exact resume, crash-safe checkpoints, and stopping between two steps."""

@@ -1,0 +1,1 @@
+"""CSV and W&B loggers."""

@@ -1,0 +1,1 @@
+"""Engines that compute S = W y: one file each, the same values."""

@@ -1,0 +1,173 @@
+"""Cityscapes: what training may see under each supervision, and what is refused."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image as PILImage
+
+from datamodules.cityscapes.datamodule import CityscapesDataModule, CityscapesDataset
+from datamodules.transforms import Labels
+
+NAMES = ["aachen_000000_000019", "aachen_000001_000019", "zurich_000121_000019"]
+CLICKS = {
+    NAMES[0]: [{"x": 9, "y": 4, "cls": 23}, {"x": 5.5, "y": 33.25, "cls": 7}, {"x": 1, "y": 2, "cls": 33}],
+    NAMES[1]: [{"x": 70, "y": 30, "cls": 29}, {"x": 1, "y": 60, "cls": 1}, {"x": 3, "y": 3, "cls": -1}],
+    NAMES[2]: [],
+    "frankfurt_000000_000294": [{"x": 3, "y": 3, "cls": 7}],
+}
+
+
+def open_cityscapes(root: Path, **options: Any) -> CityscapesDataModule:
+    settings = {"published_split": False, "num_workers": 0, "crop": 16, "batch_size": 2}
+    return CityscapesDataModule(str(root), **{**settings, **options})
+
+
+def plain(labels: Labels) -> list[tuple[int, list[list[float]]]]:
+    assert isinstance(labels, list)
+    return [(a.label, a.points.tolist()) for a in labels]
+
+
+@pytest.fixture
+def clicked(cityscapes_root: Path) -> Path:
+    (cityscapes_root / "cityscapes_clicks.json").write_text(json.dumps(CLICKS))
+    return cityscapes_root
+
+
+def test_clicks_have_label_ids_in_the_file_and_those_of_void_are_left_out(clicked: Path) -> None:
+    split = open_cityscapes(clicked).train_split()
+    assert list(split.names) == [split.name(index) for index in range(len(split))] == NAMES
+    assert plain(split.labels(0)) == [(10, [[9, 4]]), (0, [[5.5, 33.25]]), (18, [[1, 2]])]
+    assert plain(split.labels(1)) == plain(split.labels(2)) == []
+
+
+def test_clicks_may_have_train_ids_in_the_file(clicked: Path) -> None:
+    items = [{"x": 1, "y": 2, "cls": label} for label in (0, 18, 7)]
+    (clicked / "mine.json").write_text(json.dumps(dict.fromkeys(NAMES, items)))
+    data = open_cityscapes(clicked, clicks=str(clicked / "mine.json"), train_ids=True)
+    assert [label for label, _ in plain(data.train_split().labels(1))] == [0, 18, 7]
+    (clicked / "mine.json").write_text(json.dumps({NAMES[0]: [{"x": 1, "y": 2, "cls": 19}]}))
+    with pytest.raises(ValueError, match=r"mine\.json: .*no class of 0 to 18"):
+        open_cityscapes(clicked, clicks=str(clicked / "mine.json"), train_ids=True).train_split()
+
+
+def test_value_that_is_no_label_id_is_refused(clicked: Path) -> None:
+    (clicked / "cityscapes_clicks.json").write_text(json.dumps({NAMES[0]: [{"x": 1, "y": 2, "cls": 34}]}))
+    with pytest.raises(ValueError, match=r"cityscapes_clicks\.json: .*no class of -1 to 33"):
+        open_cityscapes(clicked).train_split()
+
+
+def test_file_of_the_authors_is_found_too_and_a_path_wins(clicked: Path) -> None:
+    for turn, name in enumerate(["cityscapes_synthetic_clicks.json", "mine.json"]):
+        (clicked / name).write_text(json.dumps({NAMES[0]: [{"x": turn, "y": turn, "cls": 8}]}))
+    mine = open_cityscapes(clicked, clicks=str(clicked / "mine.json"))
+    assert plain(mine.train_split().labels(0)) == [(1, [[1, 1]])]
+    assert plain(open_cityscapes(clicked).train_split().labels(0))[0] == (10, [[9, 4]])
+    (clicked / "cityscapes_clicks.json").unlink()
+    assert plain(open_cityscapes(clicked).train_split().labels(0)) == [(1, [[0, 0]])]
+
+
+def test_missing_clicks_are_refused_with_the_command_that_makes_them(cityscapes_root: Path) -> None:
+    with pytest.raises(ValueError, match=r"no .*cityscapes_clicks\.json; simulate it: gatedcrf data cityscapes-clicks"):
+        open_cityscapes(cityscapes_root).train_split()
+    with pytest.raises(ValueError, match=r"no .*gone\.json"):
+        open_cityscapes(cityscapes_root, clicks=str(cityscapes_root / "gone.json")).train_split()
+    (cityscapes_root / "cityscapes_clicks.json").write_text("{}")
+    with pytest.raises(ValueError, match=rf"does not name {NAMES[1]}; see: gatedcrf data cityscapes-clicks"):
+        open_cityscapes(cityscapes_root).train_split().labels(1)
+    with pytest.raises(ValueError, match=rf"(?s)3 problems:.*does not name {NAMES[0]}.*does not name {NAMES[2]}"):
+        open_cityscapes(cityscapes_root).prepare_data()
+
+
+def test_dense_masks_need_no_clicks(cityscapes_root: Path) -> None:
+    data = open_cityscapes(cityscapes_root, supervision="full")
+    assert data.check().problems == []
+    for split in (data.train_split(), data.val_split()):
+        for index in range(len(split)):
+            labels = split.labels(index)
+            assert isinstance(labels, np.ndarray)
+            np.testing.assert_array_equal(labels, split.mask(index))
+            assert sorted(np.unique(labels).tolist()) == [0, 5, 7, 10, 11, 13, 255]
+
+
+def test_validation_sees_dense_masks_beside_clicks(clicked: Path) -> None:
+    val = open_cityscapes(clicked).val_split()
+    assert list(val.names) == ["frankfurt_000000_000294"]
+    for labels in (val.mask(0), val.labels(0)):
+        assert isinstance(labels, np.ndarray)
+        assert (labels == 13).sum() == 24 + 36 + 40 + 40  # pixels of cars
+
+
+def test_image_is_the_photograph(clicked: Path) -> None:
+    split = open_cityscapes(clicked).train_split()
+    for index, name in enumerate(NAMES):
+        path = clicked / "leftImg8bit" / "train" / name.split("_")[0] / f"{name}_leftImg8bit.png"
+        with PILImage.open(path) as picture:
+            np.testing.assert_array_equal(split.image(index), np.array(picture))
+        assert split.shape(index) == (64, 96)
+
+
+def test_numbers_of_images_that_are_not_published_are_refused_unless_told(clicked: Path) -> None:
+    """facts: 18 cities of training and 3 of validation; here 2 and 1 of them, and none of these in full."""
+    data = CityscapesDataModule(str(clicked))
+    remedy = r"unpack leftImg8bit_trainvaltest\.zip again, or pass --data\.published_split=false"
+    train = f"train/aachen has 2 images where 174 are published; {remedy}"
+    with pytest.raises(ValueError, match=f"(?s)21 problems:.*{train}.*and 16 more; see: gatedcrf data check"):
+        data.prepare_data()
+    assert [str(problem).split(";")[0].split("leftImg8bit/")[1] for problem in data.quick_problems("val")] == [
+        "val/frankfurt has 1 images where 267 are published",
+        "val/lindau has 0 images where 59 are published",
+        "val/munster has 0 images where 174 are published",
+    ]
+
+
+@pytest.fixture
+def photographs_to_predict(cityscapes_root: Path) -> Path:
+    folder = cityscapes_root / "leftImg8bit" / "test" / "berlin"
+    folder.mkdir(parents=True)
+    for name in ("berlin_000001_000019", "berlin_000000_000019"):
+        PILImage.new("RGB", (96, 64), (9, 90, 200)).save(folder / f"{name}_leftImg8bit.png")
+    return cityscapes_root
+
+
+def test_unlabeled_test_images_are_predicted_where_there_are_some(photographs_to_predict: Path) -> None:
+    split = open_cityscapes(photographs_to_predict).predict_split()
+    assert isinstance(split, CityscapesDataset)
+    assert list(split.names) == ["berlin_000000_000019", "berlin_000001_000019"]
+    assert split.mask(0) is None
+    assert split.image(1)[0, 0].tolist() == [9, 90, 200]
+
+
+def test_validation_images_are_predicted_otherwise(cityscapes_root: Path) -> None:
+    split = open_cityscapes(cityscapes_root).predict_split()
+    assert isinstance(split, CityscapesDataset)
+    assert list(split.names) == ["frankfurt_000000_000294"]
+
+
+def test_crop_batch_and_width_are_those_of_the_paper(clicked: Path) -> None:
+    data = CityscapesDataModule(str(clicked))
+    assert (data.transform.crop, data.batch_size, data.transform.width) == (768, 8, 1)
+    assert (data.num_classes, data.class_names[0], data.class_names[18]) == (19, "road", "bicycle")
+
+
+@pytest.mark.parametrize("supervision", ["boxes", "scribbles"])
+def test_unknown_supervision_is_refused(clicked: Path, supervision: str) -> None:
+    with pytest.raises(ValueError, match=f"supervision is '{supervision}'; Cityscapes has clicks, full"):
+        open_cityscapes(clicked, supervision=supervision)
+
+
+def test_broken_files_are_problems_with_their_names(clicked: Path) -> None:
+    data = open_cityscapes(clicked)
+    assert data.check().problems == []
+    (clicked / f"leftImg8bit/train/aachen/{NAMES[1]}_leftImg8bit.png").write_bytes(b"")
+    (clicked / "gtFine/val/frankfurt/frankfurt_000000_000294_gtFine_labelIds.png").unlink()
+    first, second = open_cityscapes(clicked).check().problems
+    assert f"{NAMES[1]}_leftImg8bit.png cannot be read" in str(first)
+    assert "frankfurt_000000_000294_gtFine_labelIds.png is missing" in str(second)
+    assert [first.kind, second.kind] == ["cannot be read as an image", "missing file"]
+
+
+def test_histogram_counts_clicks(clicked: Path) -> None:
+    assert open_cityscapes(clicked).label_histogram() == [int(label in (0, 10, 18)) for label in range(19)]

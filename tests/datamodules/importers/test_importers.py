@@ -1,0 +1,330 @@
+"""What LabelMe, CVAT and Label Studio write, drawn here by hand."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from pycocotools import mask as rle
+
+from datamodules.annotations import Annotation, rasterize
+from datamodules.importers.cvat import read_cvat
+from datamodules.importers.drawing import CLICKS, SCRIBBLES, Simulator
+from datamodules.importers.label_studio import decode_brush, read_label_studio
+from datamodules.importers.labelme import read_labelme
+
+H, W = 40, 60
+CLASSES = ["sky", "tree", "bird"]
+OUTER = [[5.0, 5.0], [55.0, 6.0], [50.0, 36.0], [8.0, 35.0]]
+INNER = [[20.0, 10.0], [40.0, 10.0], [40.0, 30.0], [20.0, 30.0]]
+
+Reader = Callable[..., dict[str, list[Annotation]]]
+
+
+def plain(annotations: list[Annotation]) -> list[tuple[int, list[list[float]]]]:
+    return [(a.label, a.points.tolist()) for a in annotations]
+
+
+def inside(polygon: list[list[float]]) -> NDArray[np.bool_]:
+    """Rasterize as pycocotools does."""
+    return rle.decode(rle.frPyObjects([np.ravel(polygon).tolist()], H, W))[..., 0].astype(bool)
+
+
+def labelme(path: Path, *shapes: tuple[str | None, str, Any], **changes: Any) -> Path:
+    content = {
+        "version": "5.4.1",
+        "shapes": [{"label": b, "points": p, "shape_type": kind, "group_id": None} for kind, b, p in shapes],
+        "imagePath": "..\\photos\\IMG 1.2.jpg",
+        "imageData": None,
+        "imageHeight": H,
+        "imageWidth": W,
+        **changes,
+    }
+    path.write_text(json.dumps(content))
+    return path
+
+
+def cvat(path: Path, *shapes: str, head: str = "", name: str = "photos/IMG 1.2.jpg") -> Path:
+    text = "".join(shapes)
+    path.write_text(
+        f'<?xml version="1.0" encoding="utf-8"?>\n{head}<annotations><version>1.1</version><meta><task/></meta>'
+        f'<image id="0" name="{name}" width="{W}" height="{H}">{text}</image></annotations>'
+    )
+    return path
+
+
+def studio(path: Path, *results: tuple[str, dict[str, Any]], **changes: Any) -> Path:
+    size = {"original_width": W, "original_height": H, "image_rotation": 0}
+    drawn = [{"type": kind, "to_name": "image", "value": value, **size} for kind, value in results]
+    task = {
+        "id": 12,
+        "annotations": [
+            {"result": [{"type": "choices", "value": {"choices": ["sunny"]}}, *drawn], "was_cancelled": False},
+            {"result": [{"type": "rectanglelabels"}], "was_cancelled": True},
+        ],
+        "data": {"image": "/data/upload/3/0ab1c2d3-IMG%201.2.jpg", "note": "a text"},
+        **changes,
+    }
+    path.write_text(json.dumps([task]))
+    return path
+
+
+def percent(points: list[list[float]]) -> list[list[float]]:
+    return [[100 * x / W, 100 * y / H] for x, y in points]
+
+
+def encode_brush(alpha: NDArray[np.uint8], rng: np.random.Generator) -> list[int]:
+    """Write the bits of Label Studio's brush as text; values are repeated or listed in blocks of random length."""
+    values = np.repeat(alpha.ravel(), 4)
+    widths = [3, 4, 8, 16]
+    bits = f"{len(values):032b}{8 - 1:05b}" + "".join(f"{width - 1:04b}" for width in widths)
+    position = 0
+    while position < len(values):
+        kind = rng.integers(4)
+        longest = min(2 ** widths[kind], len(values) - position)
+        run = int(np.argmin(np.append(values[position : position + longest] == values[position], False)))
+        repeated = rng.random() < 0.8
+        count = run if repeated else min(longest, int(rng.integers(1, 30)))
+        block = values[position : position + (1 if repeated else count)]
+        bits += f"{int(repeated)}{kind:02b}{count - 1:0{widths[kind]}b}" + "".join(f"{value:08b}" for value in block)
+        position += count
+    bits += "0" * (-len(bits) % 8)
+    return [int(bits[k : k + 8], 2) for k in range(0, len(bits), 8)]
+
+
+def test_labelme_points_and_lines(tmp_path: Path) -> None:
+    path = labelme(
+        tmp_path / "a.json",
+        ("point", "bird", [[3.5, 4.25]]),
+        ("line", "sky", [[1, 2], [30, 2]]),
+        ("linestrip", "tree", [[1, 20], [30, 22], [40, 39]]),
+        ("points", "tree", [[1, 1], [2, 2]]),
+    )
+    name, annotations = read_labelme(path, CLASSES)
+    assert name == "IMG 1.2"
+    assert plain(annotations) == [
+        (2, [[3.5, 4.25]]),
+        (0, [[1, 2], [30, 2]]),
+        (1, [[1, 20], [30, 22], [40, 39]]),
+        (1, [[1, 1]]),
+        (1, [[2, 2]]),
+    ]
+
+
+def test_cvat_points_and_lines(tmp_path: Path) -> None:
+    path = cvat(
+        tmp_path / "annotations.xml",
+        '<points label="bird" points="3.50,4.25;7.00,8.00" z_order="0"><attribute name="age">2</attribute></points>',
+        '<polyline label="tree" points="1.00,20.00;30.00,22.00;40.00,39.00"></polyline>',
+        '<tag label="good frame"/>',
+        '<mask label="sky" rle="3, 1, 2" left="10" top="20" width="3" height="2"/>',  # one pixel, row 1 of its box
+    )
+    assert {name: plain(a) for name, a in read_cvat(path, CLASSES, CLICKS).items()} == {
+        "IMG 1.2": [(0, [[10.5, 21.5]]), (2, [[3.5, 4.25]]), (2, [[7, 8]]), (1, [[1, 20], [30, 22], [40, 39]])]
+    }
+
+
+def test_label_studio_points_are_percent_of_the_image(tmp_path: Path) -> None:
+    """(25 %, 75 %) of 60 x 40 pixels is (15, 30); choices and skipped annotations say nothing."""
+    path = studio(tmp_path / "a.json", ("keypointlabels", {"x": 25, "y": 75, "width": 1, "keypointlabels": ["bird"]}))
+    assert {name: plain(a) for name, a in read_label_studio(path, CLASSES).items()} == {"IMG 1.2": [(2, [[15, 30]])]}
+
+
+@pytest.mark.parametrize(
+    ("image", "name"),
+    [
+        ("/data/upload/3/0ab1c2d3-a.b.png", "a.b"),
+        ("/data/local-files/?d=photos%2Fday%201%2Fa.png", "a"),
+        ("https://host/x/0ab1c2d3-a.JPG?token=1.png", "0ab1c2d3-a"),
+        ("s3://bucket/folder/a.webp", "a"),
+        ("C:\\photos\\a.png", "a"),
+    ],
+)
+def test_label_studio_names_the_image(tmp_path: Path, image: str, name: str) -> None:
+    path = studio(tmp_path / "a.json", data={"photo": image, "id": 3, "text": "a"})
+    assert read_label_studio(path, CLASSES) == {name: []}
+
+
+def draw_labelme(path: Path, simulator: Simulator) -> list[Annotation]:
+    return read_labelme(labelme(path, (None, "tree", OUTER), ("polygon", "bird", INNER)), CLASSES, simulator)[1]
+
+
+def draw_cvat(path: Path, simulator: Simulator) -> list[Annotation]:
+    shapes = [
+        f'<polygon label="{label}" points="{";".join(f"{x},{y}" for x, y in points)}"/>'
+        for label, points in (("tree", OUTER), ("bird", INNER))
+    ]
+    return read_cvat(cvat(path, *shapes), CLASSES, simulator)["IMG 1.2"]
+
+
+def draw_cvat_masks(path: Path, simulator: Simulator) -> list[Annotation]:
+    shapes = []
+    for label, points in (("tree", OUTER), ("bird", INNER)):
+        region = inside(points)
+        rows, columns = np.nonzero(region.any(1))[0], np.nonzero(region.any(0))[0]
+        box = region[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        runs, last = [0], False
+        for pixel in box.ravel():
+            if pixel != last:
+                runs.append(0)
+                last = bool(pixel)
+            runs[-1] += 1
+        place = f'left="{columns[0]}" top="{rows[0]}" width="{box.shape[1]}" height="{box.shape[0]}"'
+        shapes.append(f'<mask label="{label}" rle="{", ".join(map(str, runs))}" {place}/>')
+    return read_cvat(cvat(path, *shapes), CLASSES, simulator)["IMG 1.2"]
+
+
+def draw_studio(path: Path, simulator: Simulator) -> list[Annotation]:
+    brush = encode_brush(inside(OUTER).astype(np.uint8) * 255, np.random.default_rng(0))
+    path = studio(
+        path,
+        ("brushlabels", {"format": "rle", "rle": brush, "brushlabels": ["tree"]}),
+        ("polygonlabels", {"points": percent(INNER), "polygonlabels": ["bird"]}),
+    )
+    return read_label_studio(path, CLASSES, simulator)["IMG 1.2"]
+
+
+@pytest.mark.parametrize("draw", [draw_labelme, draw_cvat, draw_cvat_masks, draw_studio])
+@pytest.mark.parametrize("simulator", [CLICKS, SCRIBBLES])
+def test_regions_become_one_click_or_scribble_inside_of_what_shows(
+    tmp_path: Path, draw: Callable[[Path, Simulator], list[Annotation]], simulator: Simulator
+) -> None:
+    """The tree's centroid lies on the bird in front of it."""
+    annotations = draw(tmp_path / "a", simulator)
+    assert [a.label for a in annotations] == [1, 2]
+    assert all(a.is_click == (simulator is CLICKS) for a in annotations)
+    drawn = rasterize(annotations, (H, W))
+    assert inside(INNER)[drawn == 2].all()
+    assert (inside(OUTER) & ~inside(INNER))[drawn == 1].all()
+    assert (drawn == 1).any()
+
+
+def test_only_the_largest_part_of_a_cut_region_is_labeled(tmp_path: Path) -> None:
+    band = ("polygon", "tree", [[0, 10], [60, 10], [60, 30], [0, 30]])
+    bird = ("polygon", "bird", [[10, 0], [20, 0], [20, 40], [10, 40]])
+    hand = ("point", "sky", [[1, 1]])
+    _, annotations = read_labelme(labelme(tmp_path / "a.json", hand, band, bird), CLASSES, CLICKS)
+    assert plain(annotations) == [(1, [[40.5, 20.5]]), (2, [[15.5, 20.5]]), (0, [[1, 1]])]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_brush_is_decoded(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    size = (int(rng.integers(1, 50)), int(rng.integers(1, 50)))
+    alpha = rng.integers(0, 256, size=size, dtype=np.uint8)
+    alpha[rng.random(size) < rng.random()] = 0
+    alpha[: size[0] // 2] = 255 * (seed % 2)
+    assert np.array_equal(decode_brush(encode_brush(alpha, rng), size), alpha >= 128)
+
+
+def test_head_of_a_published_brush_is_understood() -> None:
+    """The first bytes of a brush that Label Studio exported for an image of 3332 x 2527."""
+    published = [2, 1, 233, 240, 57, 27, 255, 255, 255, 0, 255, 255]
+    with pytest.raises(ValueError, match="its RLE is cut off"):
+        decode_brush(published, (2527, 3332))
+    with pytest.raises(
+        ValueError, match=r"33679856 values of 8 bits, not 4 of 8 bits for each pixel of \(2527, 3331\)"
+    ):
+        decode_brush(published, (2527, 3331))
+
+
+SQUARE = [[1, 1], [9, 1], [9, 9]]
+BRUSH = {"brushlabels": ["tree"], "format": "rle"}
+POINT = ("keypointlabels", {"x": 1, "y": 1, "keypointlabels": ["tree"]})
+
+
+def from_labelme(*shapes: Any, **changes: Any) -> Callable[[Path], Any]:
+    return lambda path: read_labelme(labelme(path, *shapes, **changes), CLASSES)
+
+
+def from_cvat(*shapes: str, **changes: str) -> Callable[[Path], Any]:
+    return lambda path: read_cvat(cvat(path, *shapes, **changes), CLASSES)
+
+
+def from_studio(*results: Any, **changes: Any) -> Callable[[Path], Any]:
+    return lambda path: read_label_studio(studio(path, *results, **changes), CLASSES)
+
+
+@pytest.mark.parametrize(
+    ("read", "message"),
+    [
+        (from_labelme(("point", "cat", [[1, 1]])), "has the label 'cat'; the classes are sky, tree, bird"),
+        (from_cvat('<points label="cat" points="1,1"/>'), "image photos/IMG 1.2.jpg has the label 'cat'; the classes"),
+        (from_studio((POINT[0], {**POINT[1], "keypointlabels": ["cat"]})), "task 12 has the label 'cat'; the classes"),
+        (from_labelme(("rectangle", "tree", [[1, 1], [2, 2]])), "the shape 'rectangle'; draw point, line, linestrip"),
+        (from_labelme(("line", "tree", [[1, 1]])), r"the points \[\[1, 1\]\]; it needs 2 or more finite"),
+        (from_labelme(("polygon", "tree", SQUARE[:2])), "it needs 3 or more finite"),
+        (from_labelme(("polygon", "tree", [*SQUARE, [1e6, 1]])), r"polygon far outside of the image, \(40, 60\)"),
+        (from_labelme(("point", "tree", [[float("nan"), 1]])), "1 or more finite"),
+        (from_labelme(("point", "tree", "1, 1")), "1 or more finite"),
+        (from_labelme(imageHeight=None), r"the size \(H, W\) \(None, 60\), pixels; export"),
+        (from_labelme(imagePath=None), "names the image None; export"),
+        (from_labelme(shapes=None), "no list 'shapes'; pass the JSON files that LabelMe saves"),
+        (from_cvat('<box label="tree" xtl="1" ytl="1" xbr="2" ybr="2"/>'), "has a box; draw points, polylines"),
+        (from_cvat('<points label="tree" points="1,1;2"/>'), "1 or more finite"),
+        (from_cvat('<mask label="tree" rle="1, 2" left="0" top="0" width="2" height="2"/>'), "mask that does not fill"),
+        (
+            from_cvat('<mask label="tree" rle="1, 3" left="59" top="0" width="2" height="2"/>'),
+            "mask that does not fill",
+        ),
+        (from_cvat('<mask label="tree" rle="1, 3" left="a" top="0" width="2" height="2"/>'), "left='a', no number"),
+        (from_cvat('</image><image name="b/IMG 1.2.jpg" width="1" height="1">'), "several images 'IMG 1.2'"),
+        (from_cvat('</image><track id="0" label="tree"/><image>'), 'export it from CVAT as "CVAT for images 1.1"'),
+        (from_cvat(head='<!DOCTYPE a [<!ENTITY b "x">]>'), r"it has a DOCTYPE.*; unpack annotations\.xml"),
+        (from_cvat("<points>"), r"cannot be read \(mismatched tag"),
+        (from_studio(("rectanglelabels", {"rectanglelabels": ["tree"]})), "rectanglelabels; use KeyPointLabels"),
+        (from_studio((POINT[0], {**POINT[1], "keypointlabels": []})), r"with the labels \[\]; give each region one"),
+        (from_studio((POINT[0], {"x": 1, "keypointlabels": ["tree"]})), r"broken keypointlabels \('y'\); export"),
+        (from_studio(("brushlabels", {**BRUSH, "rle": [0, 0, 1]})), r"broken brushlabels \(its RLE is cut off\)"),
+        (from_studio(("brushlabels", {**BRUSH, "rle": 10**15})), "broken brushlabels .*not iterable"),
+        (from_studio(("brushlabels", {**BRUSH, "rle": [300]})), "broken brushlabels"),
+        (
+            from_studio(("brushlabels", {**BRUSH, "rle": [0, 0, 37, 128, 57, 27, 255, *[255] * 9]})),
+            r"its RLE fills more than \(40, 60\)",
+        ),
+        (from_studio(POINT, data={"image": "a.txt"}), r"the images \[\]; one image per task"),
+        (from_studio(POINT, data={"image": "a.png", "other": "b.png"}), r"the images \['a', 'b'\]; one image"),
+        (from_studio(POINT, data=None), "task 12 lacks .*; export it from Label Studio as JSON"),
+        (
+            from_studio(annotations=[{"result": [{"type": "brushlabels", "image_rotation": 90}]}]),
+            "rotated or in several",
+        ),
+    ],
+)
+def test_what_cannot_be_used_is_named(tmp_path: Path, read: Callable[[Path], Any], message: str) -> None:
+    with pytest.raises(ValueError, match=rf"labels\.file.*{message}"):
+        read(tmp_path / "labels.file")
+
+
+def test_entities_do_not_swell(tmp_path: Path) -> None:
+    """A billion laughs end at the DOCTYPE, whatever the encoding."""
+    entities = "".join(f'<!ENTITY l{k} "{f"&l{k - 1};" * 10}">' for k in range(1, 12))
+    text = f'<?xml version="1.0" encoding="utf-16"?><!DOCTYPE a [<!ENTITY l0 "ha">{entities}]><a>&l11;</a>'
+    (tmp_path / "a.xml").write_bytes(text.encode("utf-16"))
+    with pytest.raises(ValueError, match=r"a\.xml cannot be read \(it has a DOCTYPE"):
+        read_cvat(tmp_path / "a.xml", CLASSES)
+
+
+@pytest.mark.parametrize(
+    ("reader", "content"),
+    [
+        (read_labelme, "{"),
+        (read_labelme, "[]"),
+        (read_labelme, None),
+        (read_label_studio, "{}"),
+        (read_label_studio, '[{"image": "a.png", "tag": []}]'),
+        (read_label_studio, None),
+        (read_cvat, "<a/>"),
+        (read_cvat, "text"),
+        (read_cvat, None),
+    ],
+)
+def test_other_files_are_named(tmp_path: Path, reader: Reader, content: str | None) -> None:
+    path = tmp_path / "export.file"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(ValueError, match=r"export\.file .*; (export|unpack|pass)"):
+        reader(path, CLASSES)

@@ -1,0 +1,208 @@
+"""Pictures are read exactly or refused by name."""
+
+import io
+import threading
+from collections.abc import Callable
+from itertools import product
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image as PILImage
+from PIL import ImageOps
+
+from datamodules.annotations import LabelMap
+from datamodules.io.images import image_size, in_threads, list_images, read_image, read_label_map
+
+SaveMask = Callable[[Path, LabelMap], None]
+MASK = np.array([[0, 1, 2, 255], [2, 2, 0, 1]], dtype=np.uint8)
+
+
+def noise(height: int = 40, width: int = 60) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, size=(height, width, 3), dtype=np.uint8)
+
+
+def test_palette_is_read_as_indices(tmp_path: Path, save_mask: SaveMask) -> None:
+    save_mask(tmp_path / "mask.png", MASK)
+    labels = read_label_map(tmp_path / "mask.png", 3)
+    assert labels.dtype == np.uint8
+    np.testing.assert_array_equal(labels, MASK)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_grey_mask_of_8_or_16_bits_is_read(tmp_path: Path, dtype: type) -> None:
+    PILImage.fromarray(MASK.astype(dtype)).save(tmp_path / "mask.png")
+    labels = read_label_map(tmp_path / "mask.png", 3)
+    assert labels.dtype == np.uint8
+    np.testing.assert_array_equal(labels, MASK)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "1"])
+def test_mask_with_colors_is_refused_by_name(tmp_path: Path, mode: str) -> None:
+    PILImage.new(mode, (4, 4)).save(tmp_path / "mask.png")
+    with pytest.raises(ValueError, match=rf"mask\.png has mode {mode}; a mask holds one class index"):
+        read_label_map(tmp_path / "mask.png", 3)
+
+
+@pytest.mark.parametrize(("value", "dtype"), [(3, np.uint8), (254, np.uint8), (256, np.uint16), (511, np.uint16)])
+def test_value_that_is_no_class_is_refused_by_name(tmp_path: Path, value: int, dtype: type) -> None:
+    wrong = MASK.astype(dtype)
+    wrong[0, 0] = value
+    PILImage.fromarray(wrong).save(tmp_path / "mask.png")
+    with pytest.raises(ValueError, match=rf"mask\.png holds the values \[{value}\]; use 0 to 2"):
+        read_label_map(tmp_path / "mask.png", 3)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.95])
+def test_truncated_picture_is_refused_by_name(tmp_path: Path, suffix: str, share: float) -> None:
+    path = tmp_path / f"cut{suffix}"
+    PILImage.fromarray(noise()).save(path)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(ValueError, match=rf"cut\{suffix} cannot be read as an image.*replace or remove"):
+        read_image(path)
+    PILImage.fromarray(noise()[..., 0]).save(tmp_path / "mask.png")
+    content = (tmp_path / "mask.png").read_bytes()
+    (tmp_path / "mask.png").write_bytes(content[: int(share * len(content))])
+    with pytest.raises(ValueError, match=r"mask\.png cannot be read as a mask"):
+        read_label_map(tmp_path / "mask.png", 256)
+
+
+def test_missing_file_is_refused_by_name(tmp_path: Path) -> None:
+    for read in (read_image, image_size, lambda path: read_label_map(path, 3)):
+        with pytest.raises(ValueError, match=r"gone\.png cannot be read"):
+            read(tmp_path / "gone.png")
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "P", "RGBA", "1"])
+def test_picture_of_any_mode_becomes_rgb(tmp_path: Path, mode: str) -> None:
+    picture = PILImage.fromarray(noise()).convert(mode)
+    picture.save(tmp_path / "image.png")
+    image = read_image(tmp_path / "image.png")
+    assert image.dtype == np.uint8
+    np.testing.assert_array_equal(image, np.array(picture.convert("RGB")))
+    assert image_size(tmp_path / "image.png") == (60, 40)
+
+
+def test_channels_are_red_green_blue(tmp_path: Path) -> None:
+    PILImage.new("RGB", (8, 8), (250, 100, 5)).save(tmp_path / "image.jpg", quality=100)
+    assert abs(read_image(tmp_path / "image.jpg").astype(int) - [250, 100, 5]).max() <= 3
+
+
+def test_images_are_listed_by_name_whatever_their_suffix(tmp_path: Path) -> None:
+    for name in ("b.JPG", "a.png", "c.d.jpeg", "notes.txt", "a.json"):
+        (tmp_path / name).touch()
+    assert [path.stem for path in list_images(tmp_path)] == ["a", "b", "c.d"]
+
+
+def test_two_images_of_one_name_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.png").touch()
+    (tmp_path / "a.jpg").touch()
+    with pytest.raises(ValueError, match=r"several images named 'a'.*rename one"):
+        list_images(tmp_path)
+
+
+def test_folder_that_is_missing_or_empty_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"no folder .*gone; create it"):
+        list_images(tmp_path / "gone")
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(ValueError, match=r"holds no images; accepted are \.jpg"):
+        list_images(tmp_path)
+
+
+@pytest.mark.parametrize(("orientation", "turns"), [(1, 0), (3, 2), (6, 3), (8, 1)])
+def test_photographs_are_read_upright(tmp_path: Path, orientation: int, turns: int) -> None:
+    stored = np.zeros((16, 32, 3), dtype=np.uint8)
+    stored[:8, :16] = 200  # one bright corner tells the orientation
+    exif = PILImage.Exif()
+    exif[0x0112] = orientation
+    PILImage.fromarray(stored).save(tmp_path / "photo.png", exif=exif)
+    upright = np.rot90(stored, turns)
+    np.testing.assert_array_equal(read_image(tmp_path / "photo.png"), upright)
+    assert image_size(tmp_path / "photo.png") == upright.shape[1::-1]
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.float32])
+def test_photographs_of_more_than_8_bits_are_refused(tmp_path: Path, dtype: type) -> None:
+    """Pillow would clip them to white or black."""
+    path = tmp_path / "deep.tif"
+    PILImage.fromarray(np.full((4, 4), 1000).astype(dtype)).save(path)
+    with pytest.raises(ValueError, match=r"deep\.tif has more than 8 bits"):
+        read_image(path)
+
+
+def encode(rng: np.random.Generator) -> bytes:
+    """A JPEG of any size, content, quality, layout and mode."""
+    height, width = rng.integers(1, 90, size=2).tolist()
+    coarse = rng.integers(0, 256, size=(height // 8 + 1, width // 8 + 1, 3), dtype=np.uint8)
+    smooth = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+    picture = PILImage.fromarray((smooth + rng.normal(0, 8, smooth.shape)).clip(0, 255).astype(np.uint8))
+    file = io.BytesIO()
+    picture.convert(str(rng.choice(["RGB", "RGB", "RGB", "L", "CMYK"]))).save(
+        file,
+        "JPEG",
+        quality=int(rng.integers(5, 101)),
+        subsampling=int(rng.integers(3)),
+        progressive=bool(rng.integers(2)),
+        optimize=bool(rng.integers(2)),
+        restart_marker_blocks=4 * int(rng.integers(2)),
+        comment=b"by hand" if rng.integers(2) else None,
+    )
+    return file.getvalue()
+
+
+def test_jpegs_are_read_as_pillow_reads_them(tmp_path: Path) -> None:
+    """To the pixel, although most are decoded by OpenCV; whole ones, and ones cut off or damaged in the middle."""
+    rng = np.random.default_rng(0)
+    path, refused = tmp_path / "image.jpg", 0
+    for index in range(400):
+        content = bytearray(encode(rng))
+        if index % 4 == 1:
+            content = content[: rng.integers(len(content))]
+        elif index % 4 == 2:
+            first, last = sorted(rng.integers(len(content), size=2))
+            del content[first:last]
+        elif index % 4 == 3:
+            content += bytes(int(rng.integers(3)))
+        path.write_bytes(content)
+        try:
+            with PILImage.open(path) as picture:
+                expected = np.array(ImageOps.exif_transpose(picture).convert("RGB"))
+        except (OSError, SyntaxError):
+            refused += 1
+            with pytest.raises(ValueError, match="cannot be read as an image"):
+                read_image(path)
+            continue
+        np.testing.assert_array_equal(read_image(path), expected)
+        assert image_size(path) == expected.shape[1::-1]
+    assert 100 < refused < 200
+
+
+@pytest.mark.parametrize(("form", "orientation"), product(["JPEG", "PNG", "TIFF", "WEBP"], range(10)))
+def test_every_orientation_is_upright_in_every_format(tmp_path: Path, form: str, orientation: int) -> None:
+    exif = PILImage.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / "photo.any"
+    PILImage.fromarray(noise(20, 33)).save(path, form, exif=exif)
+    with PILImage.open(path) as picture:
+        expected = np.array(ImageOps.exif_transpose(picture))
+    assert expected.shape[:2] == ((33, 20) if 5 <= orientation <= 8 else (20, 33))
+    np.testing.assert_array_equal(read_image(path), expected)
+    assert image_size(path) == expected.shape[1::-1]
+
+
+def test_threads_are_gone_when_their_results_are() -> None:
+    tasks = Path("/proc/self/task")
+    if not tasks.exists():
+        pytest.skip("needs /proc")
+    for _ in range(20):
+        threads = set(in_threads(lambda _: threading.get_native_id(), 50, "Counting"))
+        assert not any((tasks / str(thread)).exists() for thread in threads)
+
+
+def test_results_of_threads_are_in_order_and_errors_come_through() -> None:
+    assert list(in_threads(lambda index: index**2, 9, "Squaring")) == [index**2 for index in range(9)]
+    with pytest.raises(ZeroDivisionError):
+        list(in_threads(lambda index: 1 // (index - 5), 9, "Dividing"))

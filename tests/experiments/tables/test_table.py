@@ -1,0 +1,119 @@
+"""The paper's pages are the oracle."""
+
+from pathlib import Path
+
+import pytest
+
+from experiments.tables.table import Table, full_supervision
+
+PUBLISHED = {  # as printed, read independently of the YAML
+    "table1": {
+        ("voc", "clicks"): "48.97 59.99 67.39 67.29",
+        ("voc", "scribbles"): "67.38 72.73 75.50 75.29",
+        ("voc", "full"): "76.68 76.64 77.16",
+        ("cityscapes", "clicks"): "38.61 51.33 56.46 57.43",
+        ("cityscapes", "full"): "76.06 76.88 75.38",
+    },
+    "table2": {
+        ("voc", "3x3"): "51.86 66.87",
+        ("voc", "1x1"): "48.97 67.39",
+        ("cityscapes", "3x3"): "38.31 56.53",
+        ("cityscapes", "1x1"): "38.61 56.46",
+    },
+    "table3": {("voc", "clicks"): "66.21 67.39 66.44", ("voc", "scribbles"): "75.21 75.50 74.08"},
+    "table4": {
+        ("voc", "clicks"): "65.98 67.39 67.29 66.89 66.80",
+        ("voc", "scribbles"): "75.05 75.50 74.67 73.60 70.49",
+        ("voc", "full"): "76.77 77.16 77.18 76.92 76.57",
+    },
+    "table5": {("voc", "clicks"): "67.39 76.68", ("voc", "scribbles"): "75.50 76.68"},
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_values_are_those_of_the_paper(name: str) -> None:
+    shown = {
+        (dataset, row): " ".join(f"{value:.2f}" for value in values if value is not None)
+        for dataset, rows in Table.load(name).paper.items()
+        for row, values in rows.items()
+    }
+    assert shown == PUBLISHED[name]
+
+
+def test_others_of_table_5_have_the_published_ratios() -> None:
+    others = Table.load("table5").others["voc"].values()
+    ratios = [round(100 * weak / full, 2) for weak, full in others if weak and full]
+    assert ratios == [74.44, 75.33, 82.97, 92.12, 96.43, 90.87, 93.15]  # printed 75.32, 82.96, 92.11, 96.42: cut off
+
+
+def test_tables_have_38_distinct_trainings_and_one_value_for_each() -> None:
+    """A cell that appears in two tables is trained once, and the paper prints the same value for it twice."""
+    values: dict[tuple[str, str], set[float | None]] = {}
+    for name in PUBLISHED:
+        table = Table.load(name)
+        for dataset, rows in table.paper.items():
+            for row, column in table.cells(dataset):
+                value = rows[row][list(table.columns).index(column)]
+                values.setdefault((dataset, table.trainings[row, column].name), set()).add(value)
+    assert len(values) == 38
+    assert all(len(published) == 1 for published in values.values())
+
+
+def test_a_training_is_told_by_its_name() -> None:
+    settings: dict[str, str] = {}
+    for name in PUBLISHED:
+        for training in Table.load(name).trainings.values():
+            known = settings.setdefault(training.name, repr((training.supervision, training.loss, training.changes)))
+            assert known == repr((training.supervision, training.loss, training.changes))
+    assert len(set(settings.values())) == len(settings)
+
+
+def test_cells_are_those_published_for_a_dataset_and_all_for_another() -> None:
+    table = Table.load("table1")
+    assert [len(table.cells(dataset)) for dataset in ("voc", "cityscapes", "shapes")] == [11, 7, 11]
+    assert {row for row, _ in Table.load("table4").cells("cityscapes")} == {"clicks", "full"}  # it has no scribbles
+    assert ("full", "GCRF_s,d") not in table.cells("shapes")  # full supervision has no destination mask
+
+
+def test_cells_change_what_the_row_and_the_column_say() -> None:
+    changes = {cell: training.changes for cell, training in Table.load("table2").trainings.items()}
+    assert changes["3x3", "GCRF"] == {"data": {"init_args": {"width": 3}}}
+    assert changes["1x1", "GCRF"] == {}
+    windows = [
+        t.changes["model"]["regularizer"]["init_args"] for t in Table.load("table3").trainings.values() if t.changes
+    ]
+    assert {(w["radius"], w["kernels"][0]["sigma"]["xy"]) for w in windows} == {(3, 3.0), (8, 10.0)}
+    assert {w["kernels"][0]["sigma"]["rgb"] for w in windows} == {0.1}
+    lambdas = {column: t.changes.get("model") for (_, column), t in Table.load("table4").trainings.items()}
+    assert lambdas.pop("lambda=0.1") is None
+    assert lambdas == {name: {"weight": float(name.removeprefix("lambda="))} for name in lambdas}
+
+
+def test_column_replaces_the_supervision_of_its_row() -> None:
+    trainings = Table.load("table5").trainings
+    assert trainings["clicks", "Full"].name == trainings["scribbles", "Full"].name == "full.pce"
+    assert not trainings["clicks", "Full"].weak
+    assert trainings["clicks", "Weak"].name == "clicks.gcrf_s"
+
+
+def test_ratio_compares_with_full_supervision_of_table_1() -> None:
+    assert full_supervision("voc") == ("full.pce", 76.68)
+    assert full_supervision("cityscapes") == ("full.pce", 76.06)
+    assert full_supervision("shapes") == ("full.pce", None)
+
+
+def test_a_table_that_does_not_fit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("short.yaml").write_text("rows: {a: x}\ncolumns: {b: y, c: z}\npaper: {voc: {a: [1]}}")
+    with pytest.raises(ValueError, match=r"paper\.voc\.a"):
+        Table.load("short")
+    Path("none.yaml").write_text("rows: {a: x}")
+    with pytest.raises(ValueError, match="rows, columns and paper"):
+        Table.load("none")
+    Path("loss.yaml").write_text(
+        "rows: {a: supervision/clicks.yaml}\ncolumns: {b: {model: {}}}\npaper: {voc: {a: [1]}}"
+    )
+    with pytest.raises(ValueError, match="a/b needs a file of supervision and one of losses"):
+        _ = Table.load("loss").trainings
+    with pytest.raises(ValueError, match="shipped with the package"):
+        Table.load("table99")

@@ -1,0 +1,43 @@
+"""A disk that fills up while a checkpoint is written."""
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from experiments import RESULT
+from experiments.train.resume import is_whole
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system in memory with room for two checkpoints of 42 MB and half a third."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=100m", "tmpfs", folder], check=False)
+    if mounted.returncode:
+        pytest.skip("only root may mount a file system")
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def test_what_was_saved_survives_and_the_run_continues(
+    fit: Any, disk: Path, finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The second of two checkpoints, beside the best weights, has no room."""
+    run = disk / "run"
+    options = ("--trainer.callbacks.every_n_steps=1", "--ckpt_path=last")
+    with pytest.raises(SystemExit) as ended:
+        fit(*options, run=run)
+    assert f"No checkpoint could be saved in {run / 'checkpoints'} (No space left on device)" in str(ended.value.code)
+    assert not (run / RESULT).exists()
+    assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["best.ckpt", "last.ckpt"]
+    assert all(is_whole(path) for path in (run / "checkpoints").iterdir())
+    assert torch.load(run / "checkpoints" / "last.ckpt")["global_step"] == 1
+    subprocess.run(["mount", "-o", "remount,size=300m", disk], check=True)
+    fit(*options, run=run)
+    weights, others = (torch.load(path / "checkpoints/last.ckpt")["state_dict"] for path in (run, finished))
+    torch.testing.assert_close(weights, others, rtol=0, atol=0)

@@ -1,0 +1,286 @@
+"""Runs that are stopped, continued or repeated: the same weights, and nothing saved is lost."""
+
+import csv
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+from pytorch_lightning import Callback, Trainer
+
+from experiments import RESULT
+from experiments.cli import main
+from experiments.tables.cell import Cell
+from experiments.tables.table import Training
+from experiments.train.resume import check_settings
+from experiments.train.run import load_config, load_datamodule
+
+Fit = Callable[..., Path]
+
+
+class SendSignal(Callback):
+    """Sends a signal to its own process amid the step after a number of steps, or before all steps, after -1."""
+
+    def __init__(self, signum: int, after: int) -> None:
+        self.signum, self.after = signum, after
+
+    def on_validation_start(self, trainer: Trainer, *_: Any) -> None:
+        if trainer.sanity_checking and self.after < 0:
+            os.kill(os.getpid(), self.signum)
+
+    def on_before_backward(self, trainer: Trainer, *_: Any) -> None:
+        if trainer.global_step == self.after:
+            os.kill(os.getpid(), self.signum)
+
+
+Send = Callable[[int, int], str]
+
+
+@pytest.fixture(scope="module")
+def send() -> Iterator[Send]:
+    """Make the option that adds the callback."""
+    with pytest.MonkeyPatch.context() as patch:
+        module = ModuleType("sending")
+        patch.setitem(sys.modules, "sending", module)
+        patch.setattr(SendSignal, "__module__", "sending")
+        patch.setattr(module, "SendSignal", SendSignal, raising=False)
+        arguments = "class_path: sending.SendSignal, init_args: {{signum: {}, after: {}}}"
+        yield lambda signum, after: f"--trainer.callbacks+={{{arguments.format(int(signum), after)}}}"
+
+
+@pytest.fixture(scope="module")
+def stopped(fit: Fit, send: Send, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run directory that was left after three of four steps."""
+    run = tmp_path_factory.mktemp("stopped") / "run"
+    with pytest.raises(SystemExit, match="143"):
+        fit(send(signal.SIGTERM, 2), run=run)
+    return run
+
+
+@pytest.fixture(scope="module")
+def two(fit: Fit, send: Send, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with a checkpoint after each step, of which two are kept."""
+    run = tmp_path_factory.mktemp("two") / "run"
+    with pytest.raises(SystemExit, match="143"):
+        fit("--trainer.callbacks.every_n_steps=1", send(signal.SIGTERM, 2), run=run)
+    assert [load(run / "checkpoints" / f"{name}.ckpt")["global_step"] for name in ("last", "previous")] == [3, 2]
+    return run
+
+
+def logged(run: Path) -> list[dict[str, str]]:
+    with (run / "metrics.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def assert_same_weights(run: Path, other: Path, name: str) -> None:
+    weights, others = (load(path / "checkpoints" / f"{name}.ckpt")["state_dict"] for path in (run, other))
+    torch.testing.assert_close(weights, others, rtol=0, atol=0)
+
+
+def load(path: Path) -> dict[str, Any]:
+    checkpoint: dict[str, Any] = torch.load(path, weights_only=True)
+    return checkpoint
+
+
+def test_saved_configuration_stands_alone(finished: Path, tmp_path: Path) -> None:
+    main(["fit", "-c", str(finished / "config.yaml"), f"--trainer.default_root_dir={tmp_path / 'again'}"])
+    again = load(tmp_path / "again" / "checkpoints" / "last.ckpt")["state_dict"]
+    torch.testing.assert_close(again, load(finished / "checkpoints" / "last.ckpt")["state_dict"], rtol=0, atol=0)
+
+
+def test_resumed_run_equals_an_uninterrupted_one(fit: Any, finished: Path, tmp_path: Path) -> None:
+    """Stop after two of four steps, go on with two workers: same order, same augmentation, same weights."""
+    init = f"dirpath: {tmp_path}, filename: '{{step}}', every_n_train_steps: 2, save_top_k: -1"
+    checkpoint = f"class_path: pytorch_lightning.callbacks.ModelCheckpoint, init_args: {{{init}}}"
+    keep_all = f"--trainer.callbacks+={{{checkpoint}}}"
+    fit(keep_all, run=tmp_path / "whole")
+    resumed = fit("--data.num_workers=2", f"--ckpt_path={tmp_path / 'step=2.ckpt'}", run=tmp_path / "resumed")
+    weights = load(resumed / "checkpoints" / "last.ckpt")["state_dict"]
+    torch.testing.assert_close(weights, load(finished / "checkpoints" / "last.ckpt")["state_dict"], rtol=0, atol=0)
+
+
+def test_a_run_is_not_started_over_another(fit: Any, finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = (finished / "checkpoints" / "last.ckpt").read_bytes()
+    with pytest.raises(SystemExit, match="2"):
+        fit(run=finished)
+    assert "--ckpt_path=last" in capsys.readouterr().err
+    assert (finished / "checkpoints" / "last.ckpt").read_bytes() == before
+
+
+def test_command_line_beats_the_checkpoint(fit: Any, stopped: Path, tmp_path: Path) -> None:
+    run = fit(f"--ckpt_path={stopped / 'checkpoints/last.ckpt'}", "--model.weight=0.55", run=tmp_path / "run")
+    assert load_config(run)["model"]["weight"] == 0.55
+
+
+def test_command_line_sets_the_learning_rate_of_a_resumed_run(fit: Any, stopped: Path, tmp_path: Path) -> None:
+    """The optimizer's state holds the old one."""
+    run = fit(f"--ckpt_path={stopped / 'checkpoints/last.ckpt'}", "--model.learning_rate=0.5", run=tmp_path / "run")
+    rates = {int(row["step"]): float(row["lr-SGD"]) for row in logged(run) if row["lr-SGD"]}
+    assert rates == {3: pytest.approx(0.5 * (1 - 3 / 4) ** 0.9)}
+
+
+@pytest.mark.parametrize(
+    ("option", "remedy"),
+    [
+        ("--trainer.max_steps=8", "--trainer.max_steps=4"),
+        ("--data.batch_size=4", "--data.batch_size=2"),
+        ("--seed_everything=1", "--seed_everything=0"),
+        ("--trainer.accumulate_grad_batches=2", "--trainer.accumulate_grad_batches=1"),
+    ],
+)
+def test_a_run_does_not_continue_with_other_samples_or_another_length(
+    option: str, remedy: str, fit: Any, stopped: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {path: path.read_bytes() for path in stopped.rglob("*") if path.is_file()}
+    with pytest.raises(SystemExit, match="2"):
+        fit(option, "--ckpt_path=last", run=stopped)
+    assert f"belongs to a run with {remedy}" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in stopped.rglob("*") if path.is_file()} == before
+
+
+def test_nothing_of_a_finished_run_is_lost(fit: Any, tmp_path: Path) -> None:
+    """Lightning's own CSV logger deletes the log of the run that it continues."""
+    run = fit(run=tmp_path / "run")
+    before = {path: path.read_bytes() for path in (run / "metrics.csv", run / "config.yaml", run / RESULT)}
+    main(["predict", "-c", str(run / "config.yaml"), f"--ckpt_path={run / 'checkpoints/last.ckpt'}"])
+    assert {path: path.read_bytes() for path in before} == before
+    fit("--ckpt_path=last", run=run)
+    assert (run / "metrics.1.csv").read_bytes() == before[run / "metrics.csv"]
+    assert (run / "config.yaml").read_bytes() == before[run / "config.yaml"]
+    assert load_config(run)["ckpt_path"] == "last"
+
+
+@pytest.mark.parametrize(
+    ("signum", "step", "status"),
+    [
+        (signal.SIGTERM, 2, 143),
+        (signal.SIGTERM, 1, 143),  # before a validation
+        (signal.SIGTERM, -1, 143),  # before all steps
+        (signal.SIGINT, 1, 143),
+        (signal.SIGUSR1, 2, 138),
+    ],
+)
+def test_a_run_stopped_amid_a_step_is_resumed_exactly(
+    signum: int, step: int, status: int, fit: Any, send: Send, finished: Path, tmp_path: Path
+) -> None:
+    """The same weights, the same best weights, and the same log, every validation once."""
+    run = tmp_path / "run"
+    with pytest.raises(SystemExit, match=str(status)):
+        fit(send(signum, step), run=run)
+    assert not (run / RESULT).exists()
+    saved = load(run / "checkpoints" / "last.ckpt")
+    assert saved["global_step"] == max(step, 0) + 1
+    (best,) = (state for name, state in saved["callbacks"].items() if name.startswith("ModelCheckpoint"))
+    assert (best["best_model_score"] is not None) == (step > 0)  # of step 2: a later, worse one shall not replace it
+    first = logged(run)
+    fit("--ckpt_path=last", run=run)
+    for name in ("last", "best"):
+        assert_same_weights(run, finished, name)
+    both, whole = (
+        [values for row in rows if any((values := [row["step"], row["train/loss"], row.get("val/miou", "")])[1:])]
+        for rows in (first + logged(run), logged(finished))
+    )
+    assert both == whole
+
+
+def test_two_processes_do_not_train_in_one_directory(fit: Any, tmp_path: Path) -> None:
+    """The first one is left behind, say, where its table has been killed; a lock ends with its process."""
+    run = tmp_path / "run"
+    code = (
+        "import sys, time, pathlib; from experiments.train.run_lock import lock; file = lock(pathlib.Path(sys.argv[1]))"
+    )
+    command = [sys.executable, "-c", f"{code}; print(flush=True); time.sleep(100)", str(run)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as first:
+        assert first.stdout is not None
+        first.stdout.readline()
+        with pytest.raises(SystemExit, match="2"):
+            fit("--ckpt_path=last", run=run)
+        with pytest.raises(ValueError, match="Another process trains"):
+            Cell(Training("supervision/clicks.yaml", "losses/pce.yaml"), "shapes", "paper", 0, run, "", "").prepare()
+        assert [path.name for path in run.iterdir()] == ["lock"]
+        first.kill()
+    fit("--ckpt_path=last", run=run)
+    assert (run / RESULT).is_file()
+
+
+def test_handlers_of_signals_are_put_back(fit: Any, send: Send, tmp_path: Path) -> None:
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+    before = [signal.getsignal(number) for number in numbers]
+    with pytest.raises(SystemExit):
+        fit(send(signal.SIGINT, 1), run=tmp_path / "run")
+    assert [signal.getsignal(number) for number in numbers] == before
+
+
+def test_the_status_tells_the_signal(fit: Any, send: Send, tmp_path: Path) -> None:
+    """The script of a SLURM job requeues it on both."""
+    for number, status in ((signal.SIGUSR1, "138"), (signal.SIGTERM, "143")):
+        with pytest.raises(SystemExit, match=status):
+            fit(send(number, 1), run=tmp_path / str(number))
+
+
+def test_a_run_without_a_regular_checkpoint_starts_from_the_beginning(fit: Any, finished: Path, tmp_path: Path) -> None:
+    """So that one command starts a run and continues it, whenever it was killed."""
+    folder = tmp_path / "run" / "checkpoints"
+    folder.mkdir(parents=True)
+    (folder / "best.ckpt").touch()
+    (folder / "last.part").write_bytes(b"PK")
+    assert_same_weights(fit("--ckpt_path=last", run=tmp_path / "run"), finished, "last")
+
+
+@pytest.mark.parametrize("damage", ["truncated", "one bit", "a name", "empty"])
+def test_a_damaged_checkpoint_falls_back_to_the_previous_one(
+    damage: str, fit: Any, two: Path, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = shutil.copytree(two, tmp_path / "run")
+    last = run / "checkpoints" / "last.ckpt"
+    content = bytearray(last.read_bytes())
+    content[content.rindex(b"archive") if damage == "a name" else len(content) // 2] ^= 128
+    last.write_bytes({"truncated": content[: len(content) // 2], "empty": b""}.get(damage, bytes(content)))
+    fit("--ckpt_path=last", run=run)
+    printed = capsys.readouterr().err
+    assert f"{last} is truncated or damaged; trying the one before" in printed
+    assert load(run / "checkpoints" / "previous.ckpt")["global_step"] == 2  # not the damaged one
+    assert_same_weights(run, finished, "last")
+
+
+def test_only_damaged_checkpoints_are_not_trained_over(
+    fit: Any, two: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = shutil.copytree(two, tmp_path / "run")
+    for name in ("last.ckpt", "previous.ckpt"):
+        (run / "checkpoints" / name).write_bytes(b"")
+    with pytest.raises(SystemExit, match="2"):
+        fit("--ckpt_path=last", run=run)
+    assert "Remove last.ckpt and previous.ckpt" in capsys.readouterr().err
+
+
+def test_an_unknown_number_of_processes_warns(two: Path) -> None:
+    trainer = Trainer(accelerator="cpu", devices=2, strategy="ddp", max_steps=4, logger=False)
+    datamodule = load_datamodule(two)
+    with pytest.warns(UserWarning, match="from 1 processes and continues on 2"):
+        check_settings(two / "checkpoints" / "last.ckpt", trainer, datamodule)
+
+
+def test_a_damaged_checkpoint_given_by_name_is_refused(
+    fit: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "some.ckpt").write_bytes(b"PK")
+    with pytest.raises(SystemExit, match="2"):
+        fit(f"--ckpt_path={tmp_path / 'some.ckpt'}", run=tmp_path / "run")
+    assert f"{tmp_path / 'some.ckpt'} is truncated or damaged. Continue from another" in capsys.readouterr().err
+
+
+def test_a_run_that_diverges_ends_with_its_samples_and_sound_weights(fit: Any, tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=r"gatedcrf: error: The \w+ of step \d is not finite.* shapes_0_00"):
+        fit("--model.learning_rate=1e30", run=tmp_path / "run")
+    saved = load(tmp_path / "run" / "checkpoints" / "last.ckpt")
+    assert saved["global_step"] > 0
+    assert all(value.isfinite().all() for value in saved["state_dict"].values())
+    assert not (tmp_path / "run" / RESULT).exists()

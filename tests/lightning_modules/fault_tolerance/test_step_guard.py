@@ -1,0 +1,167 @@
+"""Steps that must not be taken, in one process and in two. Run as a script, Lightning starts the second."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from datamodules.sample import Sample
+from lightning_modules.fault_tolerance import stop_signals
+from lightning_modules.fault_tolerance.checkpoints import RegularCheckpoint
+from lightning_modules.fault_tolerance.step_guard import NonFiniteError, StepGuard
+from lightning_modules.fault_tolerance.stop_signals import Stopped
+from lightning_modules.weak_segmentation import WeakSegmentation
+from losses import PartialCrossEntropyLoss
+
+Trainer = Callable[..., pl.Trainer]
+Loader = Callable[..., DataLoader[Sample]]
+SIZES = 8 * [(12, 16)]
+
+
+class Poison(nn.Module):
+    """A regularizer that is 0 until one of its calls, whose loss or whose gradient alone is not a number."""
+
+    def __init__(self, call: int, kind: str) -> None:
+        super().__init__()
+        self.calls, self.call, self.kind = 0, call, kind
+
+    def forward(self, probs: Tensor, *_: Any) -> Tensor:
+        self.calls += 1
+        zero = 0 * probs.sum()
+        if self.calls != self.call:
+            return zero
+        return {"loss": zero * torch.nan, "infinite loss": zero + torch.inf, "gradient": zero.sqrt()}[self.kind]
+
+
+class SendSignal(pl.Callback):
+    """Sends SIGTERM to one process amid the second step."""
+
+    def on_before_backward(self, trainer: pl.Trainer, *_: Any) -> None:
+        if trainer.global_step == 1 and trainer.global_rank == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def make_module(call: int = 0, kind: str = "loss") -> WeakSegmentation:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 4, 3, stride=4, padding=1), nn.BatchNorm2d(4))
+    options = {"class_names": "abcd", "mean": [120.0, 110, 100], "std": [60.0, 50, 40]}
+    return WeakSegmentation(network, PartialCrossEntropyLoss(), regularizer=Poison(call, kind), weight=1.0, **options)
+
+
+def load(folder: Path, name: str = "last") -> dict[str, Any]:
+    checkpoint: dict[str, Any] = torch.load(folder / "checkpoints" / f"{name}.ckpt", weights_only=True)
+    return checkpoint
+
+
+@pytest.fixture
+def checkpointed(trainer: Trainer) -> Trainer:
+    def build(every: int = 1000, **options: Any) -> pl.Trainer:
+        callbacks = [StepGuard(), RegularCheckpoint(every)]
+        return trainer(max_steps=4, callbacks=callbacks, **{"enable_checkpointing": True, **options})
+
+    return build
+
+
+@pytest.fixture
+def trainer(tmp_path: Path) -> Trainer:
+    def build(folder: str = "run", **options: Any) -> pl.Trainer:
+        quiet = dict.fromkeys(("logger", "enable_progress_bar", "enable_model_summary"), False)
+        return pl.Trainer(accelerator="cpu", default_root_dir=tmp_path / folder, **quiet, **options)
+
+    return build
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+@pytest.mark.parametrize("kind", ["loss", "infinite loss", "gradient"])
+def test_a_step_that_is_not_finite_is_not_taken(
+    kind: str, precision: str, checkpointed: Trainer, loader: Loader, tmp_path: Path
+) -> None:
+    """It leaves bit for bit what a run without it saves before that step, the statistics of BatchNorm included."""
+    data = loader(*SIZES, batch_size=2)
+    checkpointed(every=2, folder="sound", precision=precision).fit(make_module(), data)
+    with pytest.raises(NonFiniteError, match=rf"The {kind.split()[-1]} of step 3 .* image4, image5\."):
+        checkpointed(precision=precision).fit(make_module(3, kind), data)
+    expected, left = load(tmp_path / "sound", "previous"), load(tmp_path / "run")
+    for name in ("global_step", "state_dict", "optimizer_states", "lr_schedulers", "loops"):
+        torch.testing.assert_close(left[name], expected[name], rtol=0, atol=0)
+
+
+def test_samples_of_accumulated_batches_are_all_named(checkpointed: Trainer, loader: Loader, tmp_path: Path) -> None:
+    """The first of the two batches of the second step is not finite."""
+    with pytest.raises(NonFiniteError, match=r"step 2 .* image4, image5, image6, image7\."):
+        checkpointed(accumulate_grad_batches=2).fit(make_module(3), loader(*SIZES, batch_size=2))
+    assert load(tmp_path / "run")["global_step"] == 1
+
+
+def test_float16_leaves_infinite_gradients_to_its_scale(checkpointed: Trainer, loader: Loader) -> None:
+    """Which is searched for by them; a loss that is not finite still stops."""
+    plugin = pl.plugins.MixedPrecision("16-mixed", "cpu")
+    module, data = make_module(3, "gradient"), loader(*SIZES, batch_size=2)
+    fitted = checkpointed(plugins=[plugin])
+    fitted.fit(module, data)
+    assert fitted.global_step == 4
+    assert all(parameter.isfinite().all() for parameter in module.parameters())
+    with pytest.raises(NonFiniteError, match="loss of step 3"):
+        checkpointed(plugins=[pl.plugins.MixedPrecision("16-mixed", "cpu")]).fit(make_module(3), data)
+
+
+def test_float16_stops_where_its_scale_has_no_room_left(checkpointed: Trainer, loader: Loader) -> None:
+    """The third gradient halves the scale to one half; the fourth step is refused."""
+    plugin = pl.plugins.MixedPrecision("16-mixed", "cpu", scaler=torch.amp.GradScaler("cpu", init_scale=1.0))
+    with pytest.raises(NonFiniteError, match="gradient"):
+        checkpointed(plugins=[plugin]).fit(make_module(3, "gradient"), loader(*SIZES, batch_size=2))
+
+
+def run_process(folder: Path) -> None:
+    """Two runs of two processes: in process 1 one is poisoned at its second step, and one is asked to stop."""
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    images = torch.randint(256, (8, 3, 12, 16), dtype=torch.uint8)
+    labels = torch.randint(4, (8, 12, 16), dtype=torch.uint8)
+    samples = [
+        {"image": image, "target": target, "valid": target < 9, "name": f"image{index}"}
+        for index, (image, target) in enumerate(zip(images, labels, strict=True))
+    ]
+    ended = {}
+    for name in ("poisoned", "stopped"):
+        callbacks: list[pl.Callback] = [StepGuard(), RegularCheckpoint()]
+        callbacks += [SendSignal()] if name == "stopped" else []
+        options: dict[str, Any] = {"accelerator": "cpu", "devices": 2, "strategy": "ddp", "logger": False}
+        options |= dict.fromkeys(("enable_progress_bar", "enable_model_summary"), False)
+        trainer = pl.Trainer(**options, max_steps=4, callbacks=callbacks, default_root_dir=folder / name)
+        rank = trainer.global_rank
+        module = make_module(2 if name == "poisoned" and rank == 1 else 0)
+        try:
+            with stop_signals.deferred():
+                trainer.fit(module, DataLoader(samples, batch_size=1))
+        except (NonFiniteError, Stopped) as error:
+            ended[name] = f"{type(error).__name__} {trainer.global_step} {error}"
+    (folder / f"{rank}.txt").write_text("\n".join(f"{name}: {end}" for name, end in ended.items()))
+
+
+def test_two_processes_stop_at_the_same_step(tmp_path: Path) -> None:
+    """Process 1 alone has the loss that is not finite, or the signal. Lightning deals it every second sample."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, __file__, str(tmp_path)], env=environment, capture_output=True, text=True, timeout=200
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    ends = [(tmp_path / f"{rank}.txt").read_text() for rank in range(2)]
+    assert ends[0] == ends[1]
+    poisoned, stopped = ends[0].splitlines()
+    assert poisoned == "poisoned: NonFiniteError 1 The loss of step 2 is not finite. Its samples: image3."
+    assert stopped == "stopped: Stopped 2 SIGTERM"
+    assert [load(tmp_path / name)["global_step"] for name in ("poisoned", "stopped")] == [1, 2]
+
+
+if __name__ == "__main__":
+    run_process(Path(sys.argv[1]))
