@@ -7,7 +7,7 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from datamodules.annotations import LabelMap
-from datamodules.io.errors import DataError
+from datamodules.io.errors import InputError
 from datamodules.sample import IGNORE_INDEX, Sample
 from datamodules.sampler import Draw
 from datamodules.transforms import Image, Labels, RandomScaleCropFlip, to_sample
@@ -29,11 +29,11 @@ class SegmentationDataset(ABC):
         """Return uint8 (H, W, 3), RGB."""
 
     @abstractmethod
-    def mask(self, index: int) -> LabelMap | None:
+    def dense_mask(self, index: int) -> LabelMap | None:
         """Return the dense truth, uint8 (H, W), class index or IGNORE_INDEX; ``None`` where there is none."""
 
     @abstractmethod
-    def labels(self, index: int) -> Labels:
+    def weak_labels(self, index: int) -> Labels:
         """Return what training may see: vectors, or a label map, uint8 (H, W)."""
 
     def image_file(self, index: int) -> Path | None:
@@ -49,7 +49,7 @@ class SegmentationDataset(ABC):
         height, width = self.image(index).shape[:2]
         return height, width
 
-    def problem(self, index: int, training: bool) -> DataError | None:
+    def problem(self, index: int, training: bool) -> InputError | None:
         """Read everything about one image and return what is wrong with it.
 
         Args:
@@ -58,11 +58,11 @@ class SegmentationDataset(ABC):
         """
         try:
             size = self.image(index).shape[:2]
-            labels = self.labels(index) if training else self.mask(index)
-        except DataError as error:
+            labels = self.weak_labels(index) if training else self.dense_mask(index)
+        except InputError as error:
             return error
         if isinstance(labels, np.ndarray) and labels.shape != size:
-            return DataError(
+            return InputError(
                 f"The labels of {self.name(index)} are {labels.shape[1]} x {labels.shape[0]} but its image is "
                 f"{size[1]} x {size[0]}; export them at the size of the image.",
                 "size differs",
@@ -76,20 +76,25 @@ class AugmentedCrops(Dataset[Sample]):
 
     Args:
         dataset: Images and their labels.
-        transform: The augmentation.
+        augmentation: Makes a crop.
         seed: Base of every random number.
+        stroke_width: Width of clicks and strokes, pixels of the crop.
     """
 
-    def __init__(self, dataset: SegmentationDataset, transform: RandomScaleCropFlip, seed: int) -> None:
+    def __init__(
+        self, dataset: SegmentationDataset, augmentation: RandomScaleCropFlip, seed: int, stroke_width: int = 1
+    ) -> None:
         self.dataset = dataset
-        self.transform = transform
+        self.augmentation = augmentation
         self.seed = seed
+        self.stroke_width = stroke_width
 
     def __getitem__(self, draw: Draw) -> Sample:
         """Return the augmented crop that ``draw`` stands for."""
         rng = np.random.default_rng([self.seed, draw.epoch, draw.position])
         index = draw.image
-        return self.transform(self.dataset.image(index), self.dataset.labels(index), self.dataset.name(index), rng)
+        image, labels, name = self.dataset.image(index), self.dataset.weak_labels(index), self.dataset.name(index)
+        return self.augmentation(image, labels, name, rng, self.stroke_width)
 
 
 class WholeImages(Dataset[Sample]):
@@ -107,7 +112,7 @@ class WholeImages(Dataset[Sample]):
 
     def __getitem__(self, index: int) -> Sample:
         """Return image ``index`` in full, all of it valid."""
-        image, mask = self.dataset.image(index), self.dataset.mask(index)
+        image, mask = self.dataset.image(index), self.dataset.dense_mask(index)
         if mask is None:
             mask = np.full(image.shape[:2], IGNORE_INDEX, dtype=np.uint8)
         return to_sample(image, mask, np.ones(mask.shape, dtype=bool), self.dataset.name(index))

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from datamodules.annotations import LabelMap
 from datamodules.dataset import SegmentationDataset
+from datamodules.io.errors import InputError
 from datamodules.io.images import in_threads
 from datamodules.transforms import Image, Labels
 
@@ -40,14 +41,14 @@ class CachedImages(SegmentationDataset):
         folder: Where.
 
     Raises:
-        ValueError: There is no cache of these images.
+        InputError: There is no cache of these images.
     """
 
     def __init__(self, dataset: SegmentationDataset, folder: Path) -> None:
         self.dataset = dataset
         self.index = _index(dataset, _sources(dataset), folder)
         if not _is_whole(self.index):
-            raise ValueError(f"{folder} holds no cache of these images as they are now; start again to build it.")
+            raise InputError(f"{folder} holds no cache of these images as they are now; start again to build it.")
         images = json.loads(self.index.read_text())["images"]
         self.shapes: list[tuple[int, int]] = [tuple(image["shape"]) for image in images]
         self.offsets: list[int] = [image["offset"] for image in images]
@@ -74,13 +75,13 @@ class CachedImages(SegmentationDataset):
         (height, width), start = self.shapes[index], self.offsets[index]
         return self._pixels[start : start + 3 * height * width].reshape(height, width, 3)
 
-    def mask(self, index: int) -> LabelMap | None:
+    def dense_mask(self, index: int) -> LabelMap | None:
         """Return the dense truth, if there is any."""
-        return self.dataset.mask(index)
+        return self.dataset.dense_mask(index)
 
-    def labels(self, index: int) -> Labels:
+    def weak_labels(self, index: int) -> Labels:
         """Return what training may see."""
-        return self.dataset.labels(index)
+        return self.dataset.weak_labels(index)
 
 
 class Source(NamedTuple):
@@ -102,7 +103,7 @@ def build_cache(dataset: SegmentationDataset, folder: Path) -> None:
         folder: Made where it is missing.
 
     Raises:
-        ValueError: An image without a file, a file that cannot be read, or a disk that is too small.
+        InputError: An image without a file, a file that cannot be read, or a disk that is too small.
     """
     sources = _sources(dataset)
     index = _index(dataset, sources, folder)
@@ -116,8 +117,8 @@ def build_cache(dataset: SegmentationDataset, folder: Path) -> None:
                 _write(dataset, sources, index)
                 _remove_outdated(dataset, sources, index)
     except OSError as error:
-        raise ValueError(
-            f"{folder} cannot hold decoded images ({error}); name another folder with --data.image_cache."
+        raise InputError(
+            f"{folder} cannot hold decoded images ({error}); name another folder with --data.loader.image_cache."
         ) from error
 
 
@@ -132,16 +133,16 @@ def _write(dataset: SegmentationDataset, sources: Sequence[Source], index: Path)
     *offsets, total = accumulate((3 * height * width for height, width in shapes), initial=0)
     free = shutil.disk_usage(index.parent).free
     if total > free:
-        raise ValueError(
+        raise InputError(
             f"The decoded images take {total / GIB:.2f} GiB but {index.parent} has {free / GIB:.2f} GiB free; make "
-            "room, name a folder on another disk with --data.image_cache, or leave it out."
+            "room, name a folder on another disk with --data.loader.image_cache, or leave it out."
         )
     part = index.with_suffix(".part")
 
     def store(place: int) -> None:
         image = dataset.image(place)
         if image.shape != (*shapes[place], 3):
-            raise ValueError(f"{sources[place].file} became {image.shape} instead of {shapes[place]}; start again.")
+            raise InputError(f"{sources[place].file} became {image.shape} instead of {shapes[place]}; start again.")
         with part.open("r+b") as file:
             file.seek(offsets[place])
             file.write(np.ascontiguousarray(image).data)
@@ -199,10 +200,10 @@ def _sources(dataset: SegmentationDataset) -> list[Source]:
     for index in range(len(dataset)):
         path = dataset.image_file(index)
         if path is None:
-            raise ValueError(f"{dataset.name(index)} is decoded from no file; leave out --data.image_cache.")
+            raise InputError(f"{dataset.name(index)} is decoded from no file; leave out --data.loader.image_cache.")
         source = _source(path)
         if source is None:
-            raise ValueError(f"{path} is missing; put it back.")
+            raise InputError(f"{path} is missing; put it back.")
         sources.append(source)
     return sources
 

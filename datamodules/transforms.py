@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from datamodules.annotations import Annotation, LabelMap, check_width, drop_outside, rasterize
+from datamodules.annotations import Annotation, LabelMap, drop_outside, rasterize
+from datamodules.io.errors import InputError
 from datamodules.sample import IGNORE_INDEX, Sample
 
 Image = NDArray[np.uint8]
@@ -26,28 +27,27 @@ class RandomScaleCropFlip:
         crop: Side of the square output, pixels.
         scale: Bounds of the uniform zoom of the image, as in DeepLab.
         flip: Probability of the horizontal flip.
-        width: Width of clicks and strokes, 1 or 3 pixels of the output.
         window_scale: Draw ``scale`` as the size of the window in the image over the crop, as the authors' code does,
             instead of its inverse, the zoom: images are then reduced more often than enlarged.
 
     Raises:
-        ValueError: A crop below 1, bounds of the zoom that are not positive and in order, or an even width.
+        InputError: A crop below 1, bounds of the zoom that are not positive and in order.
     """
 
     crop: int
     scale: tuple[float, float] = (0.5, 2.0)
     flip: float = 0.5
-    width: int = 1
     window_scale: bool = False
 
     def __post_init__(self) -> None:
         if self.crop < 1:
-            raise ValueError(f"crop is {self.crop}; it needs at least 1 pixel.")
+            raise InputError(f"crop is {self.crop}; it needs at least 1 pixel.")
         if not 0 < self.scale[0] <= self.scale[1]:
-            raise ValueError(f"scale is {self.scale}; give the least and the greatest zoom, both positive.")
-        check_width(self.width)
+            raise InputError(f"scale is {self.scale}; give the least and the greatest zoom, both positive.")
 
-    def __call__(self, image: Image, labels: Labels, name: str, rng: np.random.Generator) -> Sample:
+    def __call__(
+        self, image: Image, labels: Labels, name: str, rng: np.random.Generator, stroke_width: int = 1
+    ) -> Sample:
         """Return a sample of ``crop`` x ``crop`` pixels; padding is black, unlabeled and not valid.
 
         Args:
@@ -55,6 +55,7 @@ class RandomScaleCropFlip:
             labels: Vectors in pixels of ``image``, or a map, uint8 (H, W), warped to the nearest pixel.
             name: Passed on.
             rng: Source of all randomness.
+            stroke_width: Width of clicks and strokes, pixels of the output, odd.
         """
         height, width = image.shape[:2]
         matrix = self._draw(height, width, rng)
@@ -69,7 +70,7 @@ class RandomScaleCropFlip:
             valid[:, : columns.start] = valid[:, columns.stop :] = False
             planes[:, ~valid] = 0
         if isinstance(labels, list):
-            target = self._draw_vectors(labels, matrix, (height, width), valid if padded else None)
+            target = self._draw_vectors(labels, matrix, (height, width), valid if padded else None, stroke_width)
         else:
             warped = cv2.warpAffine(labels, centers, valid.shape, flags=cv2.INTER_NEAREST, borderValue=IGNORE_INDEX)
             target = np.asarray(warped, dtype=np.uint8)
@@ -90,15 +91,20 @@ class RandomScaleCropFlip:
         return np.array([[zoom, 0, left], [0, zoom, top], [0, 0, 1]])
 
     def _draw_vectors(
-        self, annotations: list[Annotation], matrix: Matrix, size: tuple[int, int], valid: NDArray[np.bool_] | None
+        self,
+        annotations: list[Annotation],
+        matrix: Matrix,
+        size: tuple[int, int],
+        valid: NDArray[np.bool_] | None,
+        stroke_width: int,
     ) -> LabelMap:
         """Move the vectors of an image of ``size`` (H, W), and draw them where the crop is valid."""
         clicks = _move_clicks(annotations, matrix, size)
         if all(a.is_click for a in annotations):
-            target = _draw_clicks(clicks, self.crop, self.width)
+            target = _draw_clicks(clicks, self.crop, stroke_width)
         else:
             moved = [_move(a, matrix) for a in drop_outside(annotations, size)]
-            target = rasterize(moved, (self.crop, self.crop), self.width)
+            target = rasterize(moved, (self.crop, self.crop), stroke_width)
         if valid is None:
             return target
         return np.where(valid, target, _draw_clicks(clicks, self.crop, 1))  # one on the border keeps its own pixel

@@ -9,7 +9,7 @@ import numpy as np
 
 from datamodules.annotations import drop_outside, rasterize
 from datamodules.dataset import SegmentationDataset
-from datamodules.io.errors import DataError
+from datamodules.io.errors import InputError
 from datamodules.io.images import in_threads
 from datamodules.sample import IGNORE_INDEX
 
@@ -31,7 +31,7 @@ class LabelCounts:
     outside: dict[str, int] = field(default_factory=dict)
 
 
-class Findings(NamedTuple):
+class CheckReport(NamedTuple):
     """What reading a whole dataset has found.
 
     Args:
@@ -40,10 +40,10 @@ class Findings(NamedTuple):
     """
 
     images: dict[str, int]
-    problems: list[DataError]
+    problems: list[InputError]
 
 
-def find_problems(split: SegmentationDataset, training: bool) -> list[DataError]:
+def find_problems(split: SegmentationDataset, training: bool) -> list[InputError]:
     """Read every file of a split and return what is wrong.
 
     Args:
@@ -54,7 +54,7 @@ def find_problems(split: SegmentationDataset, training: bool) -> list[DataError]
     return [problem for problem in found if problem]
 
 
-def find_unlabeled(split: SegmentationDataset, labeled: Container[str]) -> list[DataError]:
+def find_unlabeled(split: SegmentationDataset, labeled: Container[str]) -> list[InputError]:
     """Return what is wrong with the training images that have no labels.
 
     Args:
@@ -66,15 +66,15 @@ def find_unlabeled(split: SegmentationDataset, labeled: Container[str]) -> list[
     return [problem for problem in found if problem]
 
 
-def count_labels(split: SegmentationDataset, width: int) -> LabelCounts:
+def count_labels(split: SegmentationDataset, stroke_width: int) -> LabelCounts:
     """Return what training sees of a split whose files are sound.
 
     Args:
         split: What to read.
-        width: Width of strokes, pixels of the image; clicks count once.
+        stroke_width: Width of strokes, pixels of the image; clicks count once.
     """
     counts = LabelCounts()
-    for name, labels, outside in in_threads(lambda index: _count(split, index, width), len(split), "Counting"):
+    for name, labels, outside in in_threads(lambda index: _count(split, index, stroke_width), len(split), "Counting"):
         counts.images.update(labels.keys())
         counts.labels.update(labels)
         if not labels:
@@ -84,14 +84,14 @@ def count_labels(split: SegmentationDataset, width: int) -> LabelCounts:
     return counts
 
 
-def _count(split: SegmentationDataset, index: int, width: int) -> tuple[str, Counter[int], int]:
-    labels, outside = split.labels(index), 0
+def _count(split: SegmentationDataset, index: int, stroke_width: int) -> tuple[str, Counter[int], int]:
+    labels, outside = split.weak_labels(index), 0
     if isinstance(labels, list):
         size = split.shape(index)
         inside = drop_outside(labels, size)
         outside = len(labels) - len(inside)
         if all(annotation.is_click for annotation in inside):
             return split.name(index), Counter(annotation.label for annotation in inside), outside
-        labels = rasterize(inside, size, width)
+        labels = rasterize(inside, size, stroke_width)
     values, pixels = np.unique(labels[labels != IGNORE_INDEX], return_counts=True)
     return split.name(index), Counter(dict(zip(values.tolist(), pixels.tolist(), strict=True))), outside

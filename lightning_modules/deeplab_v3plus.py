@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from timm.models import FeatureInfo
 from torch import Tensor, nn
 
+from datamodules.io.errors import InputError
 from lightning_modules.pretrained import check_weights, find_weights
 
 
@@ -29,9 +30,9 @@ class DeepLabV3Plus(nn.Module):
         low_level_channels: Width to which the stride 4 features are reduced.
 
     Raises:
-        ValueError: A stride other than 16 or 8, a backbone that is unknown or cannot be dilated, weights of another
+        InputError: A stride other than 16 or 8, a backbone that is unknown or cannot be dilated, weights of another
             backbone.
-        FileNotFoundError: Weights that are not there and cannot be fetched.
+        InputError: Weights that are not there and cannot be fetched.
     """
 
     def __init__(
@@ -46,7 +47,7 @@ class DeepLabV3Plus(nn.Module):
     ) -> None:
         super().__init__()
         if output_stride not in (8, 16):
-            raise ValueError(f"output_stride is {output_stride}; DeepLab-v3+ uses 16 or 8.")
+            raise InputError(f"output_stride is {output_stride}; DeepLab-v3+ uses 16 or 8.")
         self.encoder = _create_encoder(backbone, pretrained, output_stride)
         low, high = self.encoder.feature_info.channels()
         self.aspp = ASPP(high, atrous_rates, channels)
@@ -119,14 +120,12 @@ def _create_encoder(backbone: str, pretrained: bool | str, output_stride: int) -
     name = backbone.split(".")[0]
     if not timm.is_model(name):
         close = timm.list_models(f"*{name[:6]}*")[:5]
-        raise ValueError(f"timm has no backbone {name!r}; close names: {close or timm.list_models('resnet*')[:5]}.")
+        raise InputError(f"timm has no backbone {name!r}; close names: {close or timm.list_models('resnet*')[:5]}.")
     weights: dict[str, Any] = {}
     if pretrained:
         path = find_weights(backbone) if pretrained is True else Path(pretrained)
         if not path.is_file():
-            raise FileNotFoundError(
-                f"pretrained={str(path)!r} is not a file; pass a weight file of {backbone}, or false."
-            )
+            raise InputError(f"pretrained={str(path)!r} is not a file; pass a weight file of {backbone}, or false.")
         check_weights(backbone, path)
         weights = {"pretrained": True, "pretrained_cfg_overlay": {"file": str(path)}}
     try:
@@ -134,11 +133,11 @@ def _create_encoder(backbone: str, pretrained: bool | str, output_stride: int) -
             backbone, features_only=True, output_stride=output_stride, out_indices=(1, -1), **weights
         )
     except (TypeError, AssertionError, NotImplementedError, RuntimeError) as error:
-        raise ValueError(
+        raise InputError(
             f"Backbone {backbone!r} cannot be built with output stride {output_stride} ({error}). "
             "ResNets, ResNeXts, RegNets, EfficientNets and MobileNets can."
         ) from error
     strides = cast(FeatureInfo, encoder.feature_info).reduction()
     if strides != [4, output_stride]:
-        raise ValueError(f"Backbone {backbone!r} has features at strides {strides}; it needs 4 and {output_stride}.")
+        raise InputError(f"Backbone {backbone!r} has features at strides {strides}; it needs 4 and {output_stride}.")
     return encoder

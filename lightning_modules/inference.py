@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from datamodules.io.errors import InputError
+
 Predict = Callable[[Tensor], Tensor]
 """Maps RGB images (N, 3, H, W) to class probabilities (N, C, H, W)."""
 
@@ -27,7 +29,7 @@ class Inference:
         flip: Average with the prediction of the mirror image.
 
     Raises:
-        ValueError: A side or scale that is not positive, no scale, or a stride that would leave pixels out.
+        InputError: A side or scale that is not positive, no scale, or a stride that would leave pixels out.
     """
 
     crop: int | None = None
@@ -38,16 +40,16 @@ class Inference:
 
     def __post_init__(self) -> None:
         if self.crop is not None and self.crop < 1:
-            raise ValueError(f"inference.crop is {self.crop}; its side is at least 1 pixel, for example 512.")
+            raise InputError(f"inference.crop is {self.crop}; its side is at least 1 pixel, for example 512.")
         if (self.window is None) != (self.stride is None):
-            raise ValueError("inference.window and inference.stride belong together, for example 769 and 513.")
+            raise InputError("inference.window and inference.stride belong together, for example 769 and 513.")
         if self.window is not None and self.stride is not None and not 1 <= self.stride <= self.window:
-            raise ValueError(
+            raise InputError(
                 f"inference.stride is {self.stride}; windows of {self.window} pixels leave none out with a stride from "
                 f"1 to {self.window}."
             )
         if not self.scales or not all(0 < scale < float("inf") for scale in self.scales):
-            raise ValueError(f"inference.scales is {list(self.scales)}; give at least one, each positive: [0.5, 1].")
+            raise InputError(f"inference.scales is {list(self.scales)}; give at least one, each positive: [0.5, 1].")
 
     @property
     def name(self) -> str:

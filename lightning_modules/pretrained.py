@@ -8,6 +8,8 @@ import timm
 from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
 from timm.models import load_state_dict
 
+from datamodules.io.errors import InputError
+
 TIMEOUT_S = 5.0  # the hub's own client retries for most of a minute before it gives up
 
 
@@ -18,12 +20,12 @@ def find_weights(backbone: str) -> Path:
         backbone: For example "resnet34.tv_in1k".
 
     Raises:
-        ValueError: timm knows no pretrained weights for this model.
-        FileNotFoundError: Neither cached nor reachable; the message says what to fetch and how to pass it.
+        InputError: timm knows no pretrained weights for this model.
+        InputError: Neither cached nor reachable; the message says what to fetch and how to pass it.
     """
     config = timm.get_pretrained_cfg(backbone) if timm.is_model_pretrained(backbone) else None
     if config is None or not config.hf_hub_id:
-        raise ValueError(f"timm has no pretrained weights for {backbone!r}; use pretrained: false or a weight file.")
+        raise InputError(f"timm has no pretrained weights for {backbone!r}; use pretrained: false or a weight file.")
     repository, file = config.hf_hub_id, "model.safetensors"
     cached = try_to_load_from_cache(repository, file)
     if isinstance(cached, str):
@@ -33,7 +35,7 @@ def find_weights(backbone: str) -> Path:
         urllib.request.urlopen(urllib.request.Request(page, method="HEAD"), timeout=TIMEOUT_S).close()
         return Path(hf_hub_download(repository, file))
     except OSError as error:  # urllib's and the hub's errors alike
-        raise FileNotFoundError(
+        raise InputError(
             f"The pretrained weights of {backbone} are not on this machine and cannot be fetched ({error}). Fetch\n"
             f"  {page}\non a machine with a network and pass its path: --model.network.init_args.pretrained=FILE, or "
             "train from random weights: --model.network.init_args.pretrained=false"
@@ -48,7 +50,7 @@ def check_weights(backbone: str, path: Path) -> None:
         path: Weight file, .pth or .safetensors.
 
     Raises:
-        ValueError: Weights are missing or have another shape.
+        InputError: Weights are missing or have another shape.
     """
     held = load_state_dict(str(path), use_ema=False)
     wanted = timm.create_model(backbone, pretrained=False, num_classes=0).state_dict()
@@ -56,7 +58,7 @@ def check_weights(backbone: str, path: Path) -> None:
     expected = [name for name in wanted if not name.endswith("num_batches_tracked")]
     missing = [name for name in expected if name not in held]
     if missing or not all(fits):
-        raise ValueError(
+        raise InputError(
             f"{path} does not hold the weights of {backbone}: {len(missing)} of {len(expected)} tensors are missing, "
             f"{len(fits) - sum(fits)} differ in shape. Pass the file that timm publishes for this backbone."
         )

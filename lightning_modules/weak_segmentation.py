@@ -18,6 +18,9 @@ from datamodules.sample import IGNORE_INDEX, Sample
 from lightning_modules.evaluation import Best, Evaluation
 from lightning_modules.inference import WHOLE_IMAGE, Inference, resize
 
+IMAGENET_MEAN = (123.675, 116.28, 103.53)
+IMAGENET_STD = (58.395, 57.12, 57.375)
+
 
 class WeakSegmentation(LightningModule):
     """A network, a loss on the labeled pixels, and a regularizer on all of them.
@@ -27,12 +30,10 @@ class WeakSegmentation(LightningModule):
         supervised_loss: Called with logits at full size and the target; see ``PartialCrossEntropyLoss``. With a true
             ``needs_histogram`` its ``set_histogram`` gets the labels per class first.
         class_names: C names. Set from the dataset by the command line.
-        mean: Per RGB channel on the scale 0 to 255. Set from the dataset by the command line.
-        std: Likewise.
         regularizer: Called with probabilities at the size of the logits, {"rgb": standardized image}, and the two
             masks; see ``GatedCRFLoss``. ``None`` trains with the supervised loss alone.
-        weight: lambda.
-        first_step: Steps of warm-up before the regularizer is added.
+        regularizer_weight: lambda.
+        regularizer_start_step: First optimizer step that adds the regularizer.
         gate_source: Pass m^src: only pixels inside the image send energy (GCRF_s).
         gate_destination: Pass m^dst: only pixels without a label receive energy (GCRF_s,d).
         learning_rate: Of the first step; it falls to 0 over ``trainer.max_steps``.
@@ -40,6 +41,9 @@ class WeakSegmentation(LightningModule):
         weight_decay: Of SGD, on all parameters.
         power: Of the polynomial schedule.
         inference: How images are evaluated and predicted.
+        mean: Mean of each RGB channel on the scale 0 to 255, for standardization. The default is ImageNet's, as in
+            the authors' code, so that a pretrained backbone sees what it was trained on.
+        std: Standard deviation of each channel, likewise.
         compile: Compile the network for speed; the first steps wait for it.
     """
 
@@ -48,11 +52,9 @@ class WeakSegmentation(LightningModule):
         network: nn.Module,
         supervised_loss: nn.Module,
         class_names: Sequence[str],
-        mean: Sequence[float],
-        std: Sequence[float],
         regularizer: nn.Module | None = None,
-        weight: float = 0.1,
-        first_step: int = 0,
+        regularizer_weight: float = 0.1,
+        regularizer_start_step: int = 0,
         gate_source: bool = True,
         gate_destination: bool = False,
         learning_rate: float = 7e-3,
@@ -60,14 +62,16 @@ class WeakSegmentation(LightningModule):
         weight_decay: float = 1e-4,
         power: float = 0.9,
         inference: Inference = WHOLE_IMAGE,
+        mean: Sequence[float] = IMAGENET_MEAN,
+        std: Sequence[float] = IMAGENET_STD,
         compile: bool = False,
     ) -> None:
         super().__init__()
         self.network = network
         self.supervised_loss = supervised_loss
         self.regularizer = regularizer
-        self.weight = weight
-        self.first_step = first_step
+        self.regularizer_weight = regularizer_weight
+        self.regularizer_start_step = regularizer_start_step
         self.gate_source = gate_source
         self.gate_destination = gate_destination
         self.learning_rate = learning_rate
@@ -106,12 +110,12 @@ class WeakSegmentation(LightningModule):
         supervised = self.supervised_loss(_resize(logits, image), target)
         self.log("train/cross_entropy", supervised, sync_dist=True)
         loss: Tensor = supervised
-        if self.regularizer is not None and self.global_step >= self.first_step:
+        if self.regularizer is not None and self.global_step >= self.regularizer_start_step:
             source = batch["valid"] if self.gate_source else None
             destination = target == IGNORE_INDEX if self.gate_destination else None
             energy = self.regularizer(logits.float().softmax(dim=1), {"rgb": image}, source, destination)
             self.log("train/gated_crf", energy, sync_dist=True)
-            loss = supervised + self.weight * energy
+            loss = supervised + self.regularizer_weight * energy
         self.log("train/loss", loss, prog_bar=True, sync_dist=True)
         return loss
 
@@ -182,10 +186,10 @@ class WeakSegmentation(LightningModule):
 
     def on_train_start(self) -> None:
         """Let this run's optimizer settings win over those that a checkpoint has restored."""
-        if self.regularizer is not None and self.first_step >= self.trainer.max_steps:
+        if self.regularizer is not None and self.regularizer_start_step >= self.trainer.max_steps:
             rank_zero_warn(
-                f"The regularizer starts at step {self.first_step}, but this run ends at {self.trainer.max_steps}: "
-                "lower --model.first_step."
+                f"The regularizer starts at step {self.regularizer_start_step}, but this run ends at "
+                f"{self.trainer.max_steps}: lower --model.regularizer_start_step."
             )
         schedule = self.lr_schedulers()
         if not isinstance(schedule, LambdaLR):

@@ -15,7 +15,15 @@ ALLOWED = {
         *("datamodules", "torch", "pytorch_lightning", "numpy", "cv2", "PIL", "pycocotools", "scipy", "rich"),
     },
     "lightning_modules": {
-        *("lightning_modules", "datamodules.sample", "torch", "pytorch_lightning", "lightning_fabric", "torchmetrics"),
+        *(
+            "lightning_modules",
+            "datamodules.sample",
+            "datamodules.io.errors",
+            "torch",
+            "pytorch_lightning",
+            "lightning_fabric",
+            "torchmetrics",
+        ),
         *("timm", "huggingface_hub", "wandb", "numpy", "PIL", "rich"),
     },
 }

@@ -13,7 +13,12 @@ NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 PICTURES = {"loss_on_one_image": 3, "paper_figures": 5}
 TINY = [
     *("--trainer.val_check_interval=2", "--data.num_train=8", "--data.num_val=3", "--data.size=64"),
-    *("--data.crop=64", "--data.batch_size=2", "--model.network.init_args.channels=16", "--model.first_step=1"),
+    *(
+        "--data.augmentation.crop=64",
+        "--data.loader.batch_size=2",
+        "--model.network.init_args.channels=16",
+        "--model.regularizer_start_step=1",
+    ),
 ]
 
 

@@ -7,15 +7,14 @@ from pathlib import Path
 
 from datamodules.annotations import LabelMap
 from datamodules.cityscapes.files import CLASSES, LABEL_IDS, PUBLISHED, TRAIN_IDS, CityscapesFiles
-from datamodules.datamodule import IMAGENET_MEAN, IMAGENET_STD, SegmentationDataModule
+from datamodules.datamodule import LoaderOptions, SegmentationDataModule
 from datamodules.dataset import SegmentationDataset
 from datamodules.io.click_files import Clicks, read_clicks
-from datamodules.io.errors import DataError
+from datamodules.io.errors import InputError
 from datamodules.io.images import image_size, read_image
-from datamodules.transforms import Image, Labels
+from datamodules.transforms import Image, Labels, RandomScaleCropFlip
 from datamodules.validation import find_unlabeled
 
-SUPERVISIONS = ("clicks", "full")
 CLICK_FILES = ("cityscapes_clicks.json", "cityscapes_synthetic_clicks.json")
 
 
@@ -55,17 +54,17 @@ class CityscapesDataset(SegmentationDataset):
         """Return uint8 (H, W, 3), RGB."""
         return read_image(self.image_file(index))
 
-    def mask(self, index: int) -> LabelMap | None:
+    def dense_mask(self, index: int) -> LabelMap | None:
         """Return the dense mask, uint8 (H, W); the test images have none."""
-        return None if self.split == "test" else self.files.mask(self.split, self.names[index])
+        return None if self.split == "test" else self.files.dense_mask(self.split, self.names[index])
 
-    def labels(self, index: int) -> Labels:
+    def weak_labels(self, index: int) -> Labels:
         """Return the clicks or the dense mask."""
         name = self.names[index]
         if self.clicks is None:
-            return self.files.mask(self.split, name)
+            return self.files.dense_mask(self.split, name)
         if name not in self.clicks:
-            raise DataError(
+            raise InputError(
                 f"The file of clicks does not name {name}; see: gatedcrf data cityscapes-clicks.", "no labels", name
             )
         return self.clicks[name]
@@ -80,11 +79,13 @@ class CityscapesDataModule(SegmentationDataModule):
         clicks: File by ``gatedcrf data cityscapes-clicks`` or by the authors; ``None`` looks for it in ``root``.
         train_ids: Whether "cls" in that file is a class index instead of a labelId.
         published_split: Hold the number of images of each city against the published one.
-        crop: See :class:`SegmentationDataModule`, as for the rest.
+        augmentation: See :class:`SegmentationDataModule`, as for the rest.
 
     Raises:
-        ValueError: An unknown supervision.
+        InputError: An unknown supervision.
     """
+
+    supervisions = ("clicks", "full")
 
     label_ids = LABEL_IDS
 
@@ -95,24 +96,14 @@ class CityscapesDataModule(SegmentationDataModule):
         clicks: str | None = None,
         train_ids: bool = False,
         published_split: bool = True,
-        crop: int = 768,
-        scale: tuple[float, float] = (0.5, 2.0),
-        flip: float = 0.5,
-        width: int = 1,
-        batch_size: int = 8,
-        num_workers: int = 8,
-        mean: Sequence[float] = IMAGENET_MEAN,
-        std: Sequence[float] = IMAGENET_STD,
+        augmentation: RandomScaleCropFlip = RandomScaleCropFlip(crop=768),
+        stroke_width: int = 1,
+        loader: LoaderOptions = LoaderOptions(8, 8),
         seed: int = 0,
-        image_cache: str | None = None,
-        window_scale: bool = False,
     ) -> None:
-        if supervision not in SUPERVISIONS:
-            raise ValueError(f"supervision is {supervision!r}; Cityscapes has {', '.join(SUPERVISIONS)}.")
-        super().__init__(crop, scale, flip, width, batch_size, num_workers, mean, std, seed, image_cache, window_scale)
+        super().__init__(supervision, augmentation, stroke_width, loader, seed)
         self.class_names = list(CLASSES)
         self.files = CityscapesFiles(Path(root))
-        self.supervision = supervision
         self.clicks = None if clicks is None else Path(clicks)
         self.train_ids = train_ids
         self.published_split = published_split
@@ -125,7 +116,7 @@ class CityscapesDataModule(SegmentationDataModule):
         paths = [self.files.root / name for name in CLICK_FILES] if self.clicks is None else [self.clicks]
         path = next((path for path in paths if path.exists()), None)
         if path is None:
-            raise ValueError(f"There is no {paths[0]}; simulate it: gatedcrf data cityscapes-clicks {self.files.root}")
+            raise InputError(f"There is no {paths[0]}; simulate it: gatedcrf data cityscapes-clicks {self.files.root}")
         return read_clicks(path, {label: label for label in range(len(CLASSES))} if self.train_ids else TRAIN_IDS)
 
     def train_split(self) -> CityscapesDataset:
@@ -141,7 +132,7 @@ class CityscapesDataModule(SegmentationDataModule):
         absent = not (self.files.root / "leftImg8bit" / "test").is_dir()
         return self.val_split() if absent else CityscapesDataset(self.files, "test", self.files.names("test"))
 
-    def quick_problems(self, split: str) -> Iterator[DataError]:
+    def quick_problems(self, split: str) -> Iterator[InputError]:
         """Yield the cities with another number of images than is published, and training images without clicks.
 
         Args:

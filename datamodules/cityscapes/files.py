@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image as PILImage
 
 from datamodules.annotations import Annotation, LabelMap
-from datamodules.io.errors import DataError
+from datamodules.io.errors import InputError
 from datamodules.io.images import naming
 from datamodules.sample import IGNORE_INDEX
 from datamodules.simulate_clicks import ClickSimulator
@@ -49,25 +49,25 @@ class CityscapesFiles:
         """Return CITY_SEQUENCE_FRAME of the images of a split, sorted.
 
         Raises:
-            ValueError: There are none.
+            InputError: There are none.
         """
         folder = self.root / "leftImg8bit" / split
         suffix = "_leftImg8bit.png"
         names = sorted(path.name.removesuffix(suffix) for path in folder.glob(f"*/*{suffix}"))
         if not names:
-            raise ValueError(f"{folder} holds no CITY/*{suffix}; see: gatedcrf data download cityscapes.")
+            raise InputError(f"{folder} holds no CITY/*{suffix}; see: gatedcrf data download cityscapes.")
         return names
 
-    def unpublished(self, split: str) -> list[DataError]:
+    def unpublished(self, split: str) -> list[InputError]:
         """Return the cities with another number of images than is published.
 
         Raises:
-            ValueError: There are no images.
+            InputError: There are no images.
         """
         found, published = Counter(name.split("_")[0] for name in self.names(split)), PUBLISHED[split]
         folder = self.root / "leftImg8bit" / split
         return [
-            DataError(
+            InputError(
                 f"{folder / city} has {found[city]} images where {published.get(city, 0)} are published; unpack "
                 "leftImg8bit_trainvaltest.zip again, or pass --data.published_split=false for a part.",
                 "number of images",
@@ -85,32 +85,32 @@ class CityscapesFiles:
         """Return the path of a map, "labelIds" or "instanceIds"."""
         return self.root / "gtFine" / split / name.split("_")[0] / f"{name}_gtFine_{kind}.png"
 
-    def mask(self, split: str, name: str) -> LabelMap:
+    def dense_mask(self, split: str, name: str) -> LabelMap:
         """Return class indices, uint8 (H, W).
 
         Raises:
-            ValueError: A map that is missing, broken, or holds no labelIds.
+            InputError: A map that is missing, broken, or holds no labelIds.
         """
         path = self.annotation(split, name, "labelIds")
         labels = _read_ids(path)
         table = np.full(256, IGNORE_INDEX, dtype=np.uint8)
         table[list(LABEL_IDS)] = np.arange(len(LABEL_IDS))
         if (wrong := labels[(labels > 33) & (labels != 255)]).size:  # 255 is -1, the license plate
-            raise DataError(f"{path} holds the value {wrong[0]}, which is no labelId.", "value out of range", path)
+            raise InputError(f"{path} holds the value {wrong[0]}, which is no labelId.", "value out of range", path)
         return np.asarray(table[labels])
 
     def simulate_clicks(self, split: str, name: str, simulator: ClickSimulator) -> list[Annotation]:
         """Return a click per component of each instance and stuff region of the 19 classes, Sec. 6.4.
 
         Raises:
-            ValueError: A map that is missing, broken, or holds no instanceIds.
+            InputError: A map that is missing, broken, or holds no instanceIds.
         """
         path = self.annotation(split, name, "instanceIds")
         instances = _read_ids(path)
         found = np.unique(instances).tolist()
         label_ids = {value: value // 1000 if value >= 1000 else value for value in found}
         if wrong := [value for value, label in label_ids.items() if label not in TRAIN_IDS and value < 65535]:
-            raise DataError(f"{path} holds the value {wrong[0]}, which is no instanceId.", "value out of range", path)
+            raise InputError(f"{path} holds the value {wrong[0]}, which is no instanceId.", "value out of range", path)
         classes = {v: TRAIN_IDS.get(label, IGNORE_INDEX) for v, label in label_ids.items()}
         return simulator(instances, {v: c for v, c in classes.items() if c != IGNORE_INDEX})
 
@@ -118,11 +118,11 @@ class CityscapesFiles:
 def _read_ids(path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.int32]]:
     """Return (H, W) of a greyscale PNG of 8 or 16 bits."""
     if not path.is_file():
-        raise DataError(f"{path} is missing; unpack gtFine_trainvaltest.zip again.", "missing file", path)
+        raise InputError(f"{path} is missing; unpack gtFine_trainvaltest.zip again.", "missing file", path)
     with naming(path, "a map of ids"), PILImage.open(path) as picture:
         mode, values = picture.mode, np.array(picture)
     if mode not in ("L", "I", "I;16"):
-        raise DataError(
+        raise InputError(
             f"{path} has mode {mode} where ids are grey; unpack gtFine_trainvaltest.zip again.",
             "colors instead of indices",
             path,

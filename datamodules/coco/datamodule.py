@@ -1,6 +1,6 @@
 """COCO-format data, which annotation tools export, and predictions as COCO results."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import cached_property, partial
 from itertools import chain
 from pathlib import Path
@@ -13,14 +13,13 @@ from pycocotools import mask as rle
 from datamodules.annotations import Annotation, LabelMap
 from datamodules.coco.dataset import CocoDataset, Drawn, Instances, keypoint_clicks
 from datamodules.coco.file import CocoFile, read_coco
-from datamodules.datamodule import IMAGENET_MEAN, IMAGENET_STD, SegmentationDataModule
-from datamodules.io.errors import DataError
+from datamodules.datamodule import LoaderOptions, SegmentationDataModule
+from datamodules.io.errors import InputError
 from datamodules.io.images import in_threads
 from datamodules.sample import IGNORE_INDEX
 from datamodules.simulate_clicks import ClickSimulator
 from datamodules.simulate_scribbles import ScribbleSimulator
-
-SUPERVISIONS = ("clicks", "keypoints", "scribbles", "full")
+from datamodules.transforms import RandomScaleCropFlip
 
 
 class CocoDataModule(SegmentationDataModule):
@@ -43,11 +42,13 @@ class CocoDataModule(SegmentationDataModule):
         val_images: Folder of the validation images; ``None`` is ``images``.
         click_simulator: Its ``min_area`` is in pixels of these images.
         scribble_simulator: Likewise.
-        crop: See :class:`SegmentationDataModule`, as for the rest.
+        augmentation: See :class:`SegmentationDataModule`, as for the rest.
 
     Raises:
-        ValueError: A file that cannot be used; the message names the annotation and the remedy.
+        InputError: A file that cannot be used; the message names the annotation and the remedy.
     """
+
+    supervisions = ("clicks", "keypoints", "scribbles", "full")
 
     def __init__(
         self,
@@ -60,24 +61,15 @@ class CocoDataModule(SegmentationDataModule):
         val_images: str | None = None,
         click_simulator: ClickSimulator | None = None,
         scribble_simulator: ScribbleSimulator | None = None,
-        crop: int = 256,
-        scale: tuple[float, float] = (0.5, 2.0),
-        flip: float = 0.5,
-        width: int = 1,
-        batch_size: int = 16,
-        num_workers: int = 4,
-        mean: Sequence[float] = IMAGENET_MEAN,
-        std: Sequence[float] = IMAGENET_STD,
+        augmentation: RandomScaleCropFlip = RandomScaleCropFlip(crop=256),
+        stroke_width: int = 1,
+        loader: LoaderOptions = LoaderOptions(16, 4),
         seed: int = 0,
-        image_cache: str | None = None,
     ) -> None:
-        super().__init__(crop, scale, flip, width, batch_size, num_workers, mean, std, seed, image_cache)
-        if supervision not in SUPERVISIONS:
-            raise ValueError(f"supervision is {supervision!r}; COCO has {', '.join(SUPERVISIONS)}.")
+        super().__init__(supervision, augmentation, stroke_width, loader, seed)
         self.images = Path(images)
         self.val_images = Path(val_images) if val_images else self.images
         self.train_annotations = Path(train_annotations)
-        self.supervision = supervision
         self.background = background
         self.ignore_boxes = ignore_boxes
         self.clicks = click_simulator or ClickSimulator()
@@ -85,24 +77,24 @@ class CocoDataModule(SegmentationDataModule):
         self._val_file = read_coco(Path(val_annotations))
         self.class_names = [*(["background"] if background else []), *self._val_file.categories.values()]
         if len(set(self.class_names)) < self.num_classes:
-            raise ValueError(
+            raise InputError(
                 f"{val_annotations} has a category 'background' beside class 0 of that name; rename it, or pass "
                 "--data.background=false if it covers the background."
             )
         if not 2 <= self.num_classes < IGNORE_INDEX:
-            raise ValueError(f"{val_annotations} makes {self.num_classes} classes; 2 to 254 are possible.")
+            raise InputError(f"{val_annotations} makes {self.num_classes} classes; 2 to 254 are possible.")
 
     @cached_property
     def _train_file(self) -> CocoFile:
         file = read_coco(self.train_annotations)
         if file.categories != self._val_file.categories:
             differing = sorted(file.categories.items() ^ self._val_file.categories.items())
-            raise ValueError(
+            raise InputError(
                 f"{file.path} and {self._val_file.path} differ in the categories {differing[:4]}; export them together."
             )
         return file
 
-    def quick_problems(self, split: str) -> Iterator[DataError]:
+    def quick_problems(self, split: str) -> Iterator[InputError]:
         """Yield a file without annotations of the kind that is needed, and images that are missing or differ in size.
 
         Args:
@@ -111,11 +103,11 @@ class CocoDataModule(SegmentationDataModule):
         images = {"train": self.train_split, "val": self.val_split, "predict": self.predict_split}[split]()
         file = images.file
         if split != "predict" and not file.annotated:
-            yield DataError(f"{file.path} has no annotations; export them too.", "no labels", file.path)
+            yield InputError(f"{file.path} has no annotations; export them too.", "no labels", file.path)
         classes, keypoints = file.classes(self.background), split == "train" and self.supervision == "keypoints"
         if keypoints and not any(keypoint_clicks(image, classes) for image in file.images):
             message = f"{file.path} has no visible keypoint; choose another --data.supervision."
-            yield DataError(message, "no labels", file.path)
+            yield InputError(message, "no labels", file.path)
         yield from (problem for problem in in_threads(images.mismatch, len(images), "Checking") if problem)
 
     def train_split(self) -> CocoDataset:

@@ -16,7 +16,7 @@ from pycocotools import mask as rle
 from datamodules.annotations import Annotation, LabelMap
 from datamodules.coco.file import VISIBLE, CocoFile, CocoImage
 from datamodules.dataset import SegmentationDataset
-from datamodules.io.errors import DataError
+from datamodules.io.errors import InputError
 from datamodules.io.images import image_size, read_image
 from datamodules.sample import IGNORE_INDEX
 from datamodules.transforms import Image, Labels
@@ -129,17 +129,17 @@ class CocoDataset(SegmentationDataset):
         """Return uint8 (H, W, 3), RGB."""
         return read_image(self.image_file(index))
 
-    def mask(self, index: int) -> LabelMap:
+    def dense_mask(self, index: int) -> LabelMap:
         """Return the dense truth, uint8 (H, W)."""
         labels = np.full(len(self.file.images[index].annotations()) + 2, IGNORE_INDEX, dtype=np.uint8)
         for value, label in self._classes(index).items():
             labels[value] = label
         return np.asarray(labels[compose(self.file.images[index])])  # IGNORED is the last
 
-    def labels(self, index: int) -> Labels:
+    def weak_labels(self, index: int) -> Labels:
         """Return the vectors, simulated on first use, or the label map that training may see."""
         if self.simulate is None:
-            return self.mask(index)
+            return self.dense_mask(index)
         if index not in self._simulated:
             image = self.file.images[index]
             drawn = keypoint_clicks(image, self.file.classes(self.background))
@@ -150,21 +150,21 @@ class CocoDataset(SegmentationDataset):
         """Return (H, W) from the file."""
         return self.file.images[index].size
 
-    def problem(self, index: int, training: bool) -> DataError | None:
+    def problem(self, index: int, training: bool) -> InputError | None:
         """Read everything about one image and return what is wrong with it."""
         return self.mismatch(index) or super().problem(index, training)
 
-    def mismatch(self, index: int) -> DataError | None:
+    def mismatch(self, index: int) -> InputError | None:
         """Return where an image and its annotations do not fit, without decoding either."""
         image, path = self.file.images[index], self.image_file(index)
         if not path.is_file():
             message = (
                 f"{path} is missing, but {self.file.path} lists it; put it there or pass another folder of images."
             )
-            return DataError(message, "missing file", path)
+            return InputError(message, "missing file", path)
         try:
             width, height = image_size(path)
-        except DataError as error:
+        except InputError as error:
             return error
         if (height, width) != image.size:
             found = f"{path} is {width} x {height}, but {self.file.path} says {image.size[1]} x {image.size[0]};"
@@ -173,10 +173,10 @@ class CocoDataset(SegmentationDataset):
                 if picture.size == image.size[::-1]:
                     turned = "it was annotated without the turn that its EXIF orientation asks for; remove that with"
                     remedy = f"{turned} `exiftool -Orientation= FILE`."
-            return DataError(f"{found} {remedy}", "size differs", path)
+            return InputError(f"{found} {remedy}", "size differs", path)
         for annotation in image.annotations().values():
             if not (self.ignore_boxes or annotation["crowd"] or "segmentation" in annotation):
-                return DataError(
+                return InputError(
                     f"{self.file.path}, annotation {annotation['id']} has no segmentation; draw its outline, or leave "
                     "what its box covers unlabeled with --data.ignore_boxes=true.",
                     "box without segmentation",

@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from datamodules.io.errors import InputError
+
 VISIBLE = 2  # of a keypoint; 0 is not labeled, 1 labeled but hidden
 
 
@@ -70,22 +72,22 @@ def read_coco(path: Path) -> CocoFile:
     """Read and check a COCO file; one without "annotations" is a list of images.
 
     Raises:
-        ValueError: A file that cannot be used; the message names the annotation and the remedy.
+        InputError: A file that cannot be used; the message names the annotation and the remedy.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
-        raise ValueError(f"{path} cannot be read as JSON ({error}); pass a COCO annotation file.") from error
+        raise InputError(f"{path} cannot be read as JSON ({error}); pass a COCO annotation file.") from error
     for key in ("images", "categories", "annotations"):
         items = content.get(key, [] if key == "annotations" else None) if isinstance(content, dict) else None
         if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-            raise ValueError(f"{path} has no list {key!r}; export COCO instances or keypoints, not results.")
+            raise InputError(f"{path} has no list {key!r}; export COCO instances or keypoints, not results.")
     categories, images = dict[int, str](), dict[int, CocoImage]()
     for item in content["categories"]:
         where = f"{path}, category {item.get('id')!r}"
         category, name = _field(item, "id", int, where), _field(item, "name", str, where)
         if category in categories or name in categories.values():
-            raise ValueError(f"{where} ({name!r}) is there twice; give every category an id and a name of its own.")
+            raise InputError(f"{where} ({name!r}) is there twice; give every category an id and a name of its own.")
         categories[category] = name
     for item in content["images"]:
         where = f"{path}, image {item.get('id')!r}"
@@ -93,16 +95,16 @@ def read_coco(path: Path) -> CocoFile:
         image = CocoImage(_field(item, "id", int, where), _field(item, "file_name", str, where), size)
         inside = PurePosixPath(image.file_name)
         if min(size) < 1 or inside.is_absolute() or ".." in inside.parts or not inside.stem:
-            raise ValueError(
+            raise InputError(
                 f"{where} is {image.file_name!r} of {size[1]} x {size[0]} pixels; write its path inside the folder of "
                 "images, and its size."
             )
         if image.id in images:
-            raise ValueError(f"{where} is there twice; give every image an id of its own.")
+            raise InputError(f"{where} is there twice; give every image an id of its own.")
         images[image.id] = image
     for name, count in Counter(image.name for image in images.values()).items():
         if count > 1:
-            raise ValueError(
+            raise InputError(
                 f"{path} has {count} images {name!r}; predictions are named after them, so rename all but one."
             )
     found: dict[int, list[dict[str, Any]]] = {key: [] for key in images}
@@ -110,7 +112,7 @@ def read_coco(path: Path) -> CocoFile:
         where = f"{path}, annotation {item.get('id', f'at position {number}')}"
         for key, known in (("image_id", images), ("category_id", categories)):
             if _field(item, key, int, where) not in known:
-                raise ValueError(f"{where} has the {key} {item[key]}, which the file does not list; export both.")
+                raise InputError(f"{where} has the {key} {item[key]}, which the file does not list; export both.")
         found[item["image_id"]].append(_checked(item, images[item["image_id"]].size, where))
     return CocoFile(
         path,
@@ -121,7 +123,7 @@ def read_coco(path: Path) -> CocoFile:
 
 def _field(item: Mapping[str, Any], key: str, kind: type, where: str) -> Any:
     if not isinstance(item.get(key), kind):
-        raise ValueError(f"{where} has the {key} {item.get(key)!r}; COCO needs one of type {kind.__name__}.")
+        raise InputError(f"{where} has the {key} {item.get(key)!r}; COCO needs one of type {kind.__name__}.")
     return item[key]
 
 
@@ -133,25 +135,25 @@ def _checked(item: Mapping[str, Any], size: tuple[int, int], where: str) -> dict
         for polygon in segmentation:
             reach = 2 * max(size)  # what lies farther out is in other units, and would take memory to draw
             if not _numbers(polygon, reach) or len(polygon) % 2 or len(polygon) < 6:
-                raise ValueError(
+                raise InputError(
                     f"{where} has the polygon {str(polygon)[:60]}; it needs three or more pairs [x, y, x, y, x, y] in "
                     f"pixels of an image of {size[1]} x {size[0]}."
                 )
     elif isinstance(segmentation, dict):
         filled = sum(_run_lengths(segmentation.get("counts"), where))
         if segmentation.get("size") != list(size) or filled != size[0] * size[1]:
-            raise ValueError(
+            raise InputError(
                 f"{where} has RLE of size {segmentation.get('size')} whose counts fill {filled} pixels, but its image "
                 f"has [height, width] {list(size)}; export it at the size of the image."
             )
     elif segmentation is not None:
-        raise ValueError(f"{where} has the segmentation {segmentation!r}; polygons or RLE are known.")
+        raise InputError(f"{where} has the segmentation {segmentation!r}; polygons or RLE are known.")
     if box and (not _numbers(box) or len(box) != 4 or min(box[2:]) < 0):
-        raise ValueError(f"{where} has the bbox {box!r}; write [x, y, width, height].")
+        raise InputError(f"{where} has the bbox {box!r}; write [x, y, width, height].")
     if keypoints and (not _numbers(keypoints) or len(keypoints) % 3 or not {0, 1, VISIBLE}.issuperset(keypoints[2::3])):
-        raise ValueError(f"{where} has the keypoints {keypoints!r}; write [x, y, v, ...] with v = 0, 1 or {VISIBLE}.")
+        raise InputError(f"{where} has the keypoints {keypoints!r}; write [x, y, v, ...] with v = 0, 1 or {VISIBLE}.")
     if not (segmentation or box or keypoints):
-        raise ValueError(f"{where} has neither segmentation nor bbox nor keypoints; remove it.")
+        raise InputError(f"{where} has neither segmentation nor bbox nor keypoints; remove it.")
     parts = {"segmentation": segmentation, "bbox": box, "keypoints": keypoints}
     return {**used, **{key: part for key, part in parts.items() if part}}
 
@@ -179,7 +181,7 @@ def _run_lengths(counts: Any, where: str) -> list[int]:
             value |= (code & 31) << shift
             shift += 5
             if not 0 <= code < 64 or shift > 40:
-                raise ValueError(f"{where} has broken RLE {counts[:40]!r}; export it again.")
+                raise InputError(f"{where} has broken RLE {counts[:40]!r}; export it again.")
             if code & 32:
                 continue
             if code & 16:  # the sign
@@ -188,5 +190,5 @@ def _run_lengths(counts: Any, where: str) -> list[int]:
             value = shift = 0
         counts = [*runs, -1] if shift else runs  # the last count is cut off
     if not isinstance(counts, list) or not all(isinstance(run, int) and run >= 0 for run in counts):
-        raise ValueError(f"{where} has broken RLE {str(counts)[:40]!r}; export it again.")
+        raise InputError(f"{where} has broken RLE {str(counts)[:40]!r}; export it again.")
     return counts

@@ -14,7 +14,6 @@ only.
 """
 
 import json
-from collections.abc import Sequence
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -24,18 +23,17 @@ import numpy as np
 from pytorch_lightning.trainer.states import TrainerFn
 
 from datamodules.annotations import Annotation, LabelMap, from_json, to_json
-from datamodules.datamodule import IMAGENET_MEAN, IMAGENET_STD, SegmentationDataModule
+from datamodules.datamodule import LoaderOptions, SegmentationDataModule
 from datamodules.folder.dataset import FolderDataset
 from datamodules.image_cache import belongs_to_cache
 from datamodules.io.class_names import read_class_names
-from datamodules.io.errors import refuse
+from datamodules.io.errors import InputError, refuse
 from datamodules.io.images import in_threads, list_images
 from datamodules.sample import IGNORE_INDEX
 from datamodules.simulate_clicks import ClickSimulator
 from datamodules.simulate_scribbles import ScribbleSimulator
+from datamodules.transforms import RandomScaleCropFlip
 from datamodules.validation import find_problems
-
-SUPERVISIONS = ("clicks", "scribbles", "full")
 
 
 class FolderDataModule(SegmentationDataModule):
@@ -49,11 +47,13 @@ class FolderDataModule(SegmentationDataModule):
         max_side: Larger images are reduced to this longest side, pixels, before anything else: for photographs of
             many megapixels, and for small machines. mIoU and predictions are then those of the reduced images.
         cache_dir: Where simulated labels and the outcome of the check are kept; ``None`` is ``root/.gatedcrf``.
-        crop: See :class:`SegmentationDataModule`, as for the rest.
+        augmentation: See :class:`SegmentationDataModule`, as for the rest.
 
     Raises:
-        ValueError: A folder that is not as above; the message names the file and the remedy.
+        InputError: A folder that is not as above; the message names the file and the remedy.
     """
+
+    supervisions = ("clicks", "scribbles", "full")
 
     def __init__(
         self,
@@ -63,35 +63,26 @@ class FolderDataModule(SegmentationDataModule):
         scribble_simulator: ScribbleSimulator | None = None,
         max_side: int | None = None,
         cache_dir: str | None = None,
-        crop: int = 256,
-        scale: tuple[float, float] = (0.5, 2.0),
-        flip: float = 0.5,
-        width: int = 1,
-        batch_size: int = 16,
-        num_workers: int = 4,
-        mean: Sequence[float] = IMAGENET_MEAN,
-        std: Sequence[float] = IMAGENET_STD,
+        augmentation: RandomScaleCropFlip = RandomScaleCropFlip(crop=256),
+        stroke_width: int = 1,
+        loader: LoaderOptions = LoaderOptions(16, 4),
         seed: int = 0,
-        image_cache: str | None = None,
     ) -> None:
-        super().__init__(crop, scale, flip, width, batch_size, num_workers, mean, std, seed, image_cache)
-        if supervision not in SUPERVISIONS:
-            raise ValueError(f"supervision is {supervision!r}; a folder has {', '.join(SUPERVISIONS)}.")
+        super().__init__(supervision, augmentation, stroke_width, loader, seed)
         self.root = Path(root)
-        self.supervision = supervision
         self.max_side = max_side
         self.cache_dir = Path(cache_dir) if cache_dir else self.root / ".gatedcrf"
         self.clicks = click_simulator or ClickSimulator()
         self.scribbles = scribble_simulator or ScribbleSimulator()
         self.class_names = read_class_names(self.root / "classes.txt")
         if not 2 <= self.num_classes < IGNORE_INDEX:
-            raise ValueError(f"{self.root / 'classes.txt'} names {self.num_classes} classes; 2 to 254 are possible.")
+            raise InputError(f"{self.root / 'classes.txt'} names {self.num_classes} classes; 2 to 254 are possible.")
 
     def prepare_data(self) -> None:
         """Check the files that this stage reads and simulate missing labels; both are kept until a file changes.
 
         Raises:
-            ValueError: A file is wrong, or the cache cannot be written; the message names the remedy.
+            InputError: A file is wrong, or the cache cannot be written; the message names the remedy.
         """
         if self.trainer is not None and self.trainer.state.fn == TrainerFn.PREDICTING:
             refuse(find_problems(self.predict_split(), training=False))
@@ -147,7 +138,7 @@ class FolderDataModule(SegmentationDataModule):
             temporary.write_text(text)
             temporary.replace(path)
         except OSError as error:
-            raise ValueError(
+            raise InputError(
                 f"{path} cannot be written ({error}); name another folder with --data.cache_dir."
             ) from error
 
@@ -163,16 +154,16 @@ class FolderDataModule(SegmentationDataModule):
             weak = {name: from_json(items) for name, items in json.loads(path.read_text()).items()}
         except (ValueError, AttributeError, TypeError, OverflowError) as error:
             form = '{"NAME": [{"class": 1, "points": [[x, y], ...]}, ...], ...}'
-            raise ValueError(f"{path} is not of the form {form}: {error}") from error
+            raise InputError(f"{path} is not of the form {form}: {error}") from error
         known = {image.stem for image in list_images(self.root / "images" / "train")}
         for name, annotations in weak.items():
             if name not in known:
-                raise ValueError(
+                raise InputError(
                     f"{path} labels {name!r}, but images/train has no such image; use names without suffix."
                 )
             for label in {a.label for a in annotations}:
                 if not 0 <= label < self.num_classes:
-                    raise ValueError(
+                    raise InputError(
                         f"{path} gives {name!r} the class {label}; classes are 0 to {self.num_classes - 1}."
                     )
         return weak

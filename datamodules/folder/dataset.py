@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from datamodules.annotations import Annotation, LabelMap
 from datamodules.dataset import SegmentationDataset
-from datamodules.io.errors import DataError
+from datamodules.io.errors import InputError
 from datamodules.io.images import image_size, read_image, read_label_map
 from datamodules.transforms import Image, Labels
 
@@ -60,11 +60,11 @@ class FolderDataset(SegmentationDataset):
         """Return uint8 (H, W, 3), RGB."""
         return reduce(read_image(self.images[index]), self._factor(index), cv2.INTER_AREA)
 
-    def mask(self, index: int) -> LabelMap | None:
+    def dense_mask(self, index: int) -> LabelMap | None:
         """Return the dense truth, uint8 (H, W), if there is any."""
         return None if self.masks is None else self._reduced_map(self.masks, index)
 
-    def labels(self, index: int) -> Labels:
+    def weak_labels(self, index: int) -> Labels:
         """Return the vectors or the label map that training may see."""
         if isinstance(self.weak, Path) or (self.weak is None and self.simulate is None):
             return self._reduced_map(self.weak or self.masks, index)
@@ -81,19 +81,19 @@ class FolderDataset(SegmentationDataset):
         assert self.simulate is not None
         return self.simulate(self._read_map(self.masks, index), self.name(index))
 
-    def problem(self, index: int, training: bool) -> DataError | None:
+    def problem(self, index: int, training: bool) -> InputError | None:
         """Read every file about one image, without simulating labels, and return what is wrong with it."""
         try:
             size = read_image(self.images[index]).shape[:2]
             for folder in (self.masks, self.weak):
                 if isinstance(folder, Path) and (labels := self._read_map(folder, index)).shape != size:
-                    return DataError(
+                    return InputError(
                         f"{folder / self.name(index)}.png is {labels.shape[1]} x {labels.shape[0]} but its image is "
                         f"{size[1]} x {size[0]}; export it at the size of the image.",
                         "size differs",
                         f"{folder / self.name(index)}.png",
                     )
-        except DataError as error:
+        except InputError as error:
             return error
         return None
 
@@ -107,10 +107,10 @@ class FolderDataset(SegmentationDataset):
 
     def _read_map(self, folder: Path | None, index: int) -> LabelMap:
         if folder is None:
-            raise ValueError(f"There are no labels for {self.images[index]}.")
+            raise InputError(f"There are no labels for {self.images[index]}.")
         path = folder / f"{self.name(index)}.png"
         if not path.is_file():
-            raise DataError(f"{path} is missing; every image of that split needs one.", "missing file", path)
+            raise InputError(f"{path} is missing; every image of that split needs one.", "missing file", path)
         return read_label_map(path, self.num_classes)
 
 

@@ -10,13 +10,14 @@ import numpy as np
 from datamodules.annotations import Annotation
 from datamodules.coco.dataset import Region
 from datamodules.importers.drawing import SCRIBBLES, Drawing, Simulator, image_name
+from datamodules.io.errors import InputError
 
 
 class _WithoutDoctype(ElementTree.TreeBuilder):
     """Refuses entities, which only a DOCTYPE can declare: a small file could swell to any size."""
 
     def doctype(self, name: str, pubid: str | None, system: str | None) -> NoReturn:
-        raise ValueError("it has a DOCTYPE, which CVAT does not write")
+        raise InputError("it has a DOCTYPE, which CVAT does not write")
 
 
 def read_cvat(path: Path, classes: Sequence[str], simulator: Simulator = SCRIBBLES) -> dict[str, list[Annotation]]:
@@ -28,19 +29,19 @@ def read_cvat(path: Path, classes: Sequence[str], simulator: Simulator = SCRIBBL
         simulator: Draws inside polygons and masks.
 
     Raises:
-        ValueError: Another file, an unknown label or another shape.
+        InputError: Another file, an unknown label or another shape.
     """
     try:
         root = ElementTree.parse(path, ElementTree.XMLParser(target=_WithoutDoctype())).getroot()
     except (OSError, ElementTree.ParseError, ValueError) as error:
-        raise ValueError(f"{path} cannot be read ({error}); unpack annotations.xml of the export.") from error
+        raise InputError(f"{path} cannot be read ({error}); unpack annotations.xml of the export.") from error
     if root.tag != "annotations" or root.find("track") is not None or root.find("image") is None:
-        raise ValueError(f'{path} is no list of images; export it from CVAT as "CVAT for images 1.1".')
+        raise InputError(f'{path} is no list of images; export it from CVAT as "CVAT for images 1.1".')
     found: dict[str, list[Annotation]] = {}
     for image in root.iterfind("image"):
         name = image_name(image.get("name"), str(path))
         if name in found:
-            raise ValueError(f"{path} has several images {name!r}; labels are found by name, so rename one.")
+            raise InputError(f"{path} has several images {name!r}; labels are found by name, so rename one.")
         where = f"{path}, image {image.get('name')}"
         drawing = Drawing(where, classes, (_number(image, "height", where), _number(image, "width", where)))
         for shape in image:
@@ -54,7 +55,7 @@ def read_cvat(path: Path, classes: Sequence[str], simulator: Simulator = SCRIBBL
             elif shape.tag == "mask":
                 drawing.add_region(label, _mask(shape, drawing.size, where))
             elif shape.tag != "tag":
-                raise ValueError(f"{where} has a {shape.tag}; draw points, polylines, polygons or masks instead.")
+                raise InputError(f"{where} has a {shape.tag}; draw points, polylines, polygons or masks instead.")
         found[name] = drawing.annotations(simulator)
     return found
 
@@ -68,7 +69,7 @@ def _mask(shape: ElementTree.Element, size: tuple[int, int], where: str) -> Regi
         runs = []
     inside = min(left, top) >= 0 and left + width <= size[1] and top + height <= size[0]
     if not inside or min(runs, default=-1) < 0 or sum(runs) != width * height:
-        raise ValueError(f"{where} has a mask that does not fill its box inside of {size}; export it again.")
+        raise InputError(f"{where} has a mask that does not fill its box inside of {size}; export it again.")
     region = np.zeros(size, dtype=bool)
     filled = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
     region[top : top + height, left : left + width] = filled.reshape(height, width)
@@ -79,4 +80,4 @@ def _number(element: ElementTree.Element, key: str, where: str) -> int:
     try:
         return int(element.get(key, ""))
     except ValueError as error:
-        raise ValueError(f"{where} has {key}={element.get(key)!r}, no number of pixels; export it again.") from error
+        raise InputError(f"{where} has {key}={element.get(key)!r}, no number of pixels; export it again.") from error

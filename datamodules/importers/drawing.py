@@ -16,6 +16,7 @@ import numpy as np
 
 from datamodules.annotations import Annotation, Points
 from datamodules.coco.dataset import Region, fill_polygons, stack
+from datamodules.io.errors import InputError
 from datamodules.simulate_clicks import ClickSimulator
 from datamodules.simulate_scribbles import ScribbleSimulator
 
@@ -43,7 +44,7 @@ class Drawing:
 
     def __post_init__(self) -> None:
         if not all(isinstance(side, int) and side > 0 for side in self.size):
-            raise ValueError(f"{self.where} has the size (H, W) {self.size}, pixels; export it again.")
+            raise InputError(f"{self.where} has the size (H, W) {self.size}, pixels; export it again.")
 
     def add_clicks(self, label: Any, points: Any) -> None:
         """Add points, (K, 2), pixels."""
@@ -57,7 +58,7 @@ class Drawing:
         """Add what lies inside of an outline, (K, 2), pixels."""
         corners = self._points(points, 3)
         if np.abs(corners).max() > 2 * max(self.size):  # would take memory to draw
-            raise ValueError(f"{self.where} has a polygon far outside of the image, {self.size}; draw it again.")
+            raise InputError(f"{self.where} has a polygon far outside of the image, {self.size}; draw it again.")
         self.add_region(label, fill_polygons([corners.ravel().tolist()], self.size))
 
     def add_region(self, label: Any, region: Region) -> None:
@@ -81,7 +82,7 @@ class Drawing:
 
     def _class(self, label: Any) -> int:
         if label not in self.classes:
-            raise ValueError(f"{self.where} has the label {label!r}; the classes are {', '.join(self.classes)}.")
+            raise InputError(f"{self.where} has the label {label!r}; the classes are {', '.join(self.classes)}.")
         return self.classes.index(label)
 
     def _points(self, points: Any, least: int) -> Points:
@@ -90,7 +91,7 @@ class Drawing:
         except (TypeError, ValueError):
             found = np.empty(0)
         if found.ndim != 2 or found.shape[1] != 2 or len(found) < least or not np.isfinite(found).all():
-            raise ValueError(f"{self.where} has the points {str(points)[:60]}; it needs {least} or more finite [x, y].")
+            raise InputError(f"{self.where} has the points {str(points)[:60]}; it needs {least} or more finite [x, y].")
         return found
 
 
@@ -98,21 +99,21 @@ def load_json(path: Path) -> Any:
     """Return the content of a file.
 
     Raises:
-        ValueError: A file that is missing or no JSON.
+        InputError: A file that is missing or no JSON.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
-        raise ValueError(f"{path} cannot be read as JSON ({error}); export it again.") from error
+        raise InputError(f"{path} cannot be read as JSON ({error}); export it again.") from error
 
 
 def image_name(path: Any, where: str) -> str:
     """Return a file name without folders and suffix, whatever system it was written on.
 
     Raises:
-        ValueError: There is none.
+        InputError: There is none.
     """
     name = PureWindowsPath(path).stem if isinstance(path, str) else ""
     if not name:
-        raise ValueError(f"{where} names the image {path!r}; export it again with the names of the images.")
+        raise InputError(f"{where} names the image {path!r}; export it again with the names of the images.")
     return name

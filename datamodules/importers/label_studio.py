@@ -11,6 +11,7 @@ import numpy as np
 from datamodules.annotations import Annotation
 from datamodules.coco.dataset import Region
 from datamodules.importers.drawing import SCRIBBLES, Drawing, Simulator, image_name, load_json
+from datamodules.io.errors import InputError
 from datamodules.io.images import IMAGE_SUFFIXES
 
 OPAQUE = 128  # least alpha of a pixel that a brush covers
@@ -30,11 +31,11 @@ def read_label_studio(
         simulator: Draws inside polygons and what is brushed.
 
     Raises:
-        ValueError: Another file, an unknown label or another shape.
+        InputError: Another file, an unknown label or another shape.
     """
     tasks = load_json(path)
     if not isinstance(tasks, list) or not all(isinstance(t, dict) and "annotations" in t for t in tasks):
-        raise ValueError(f'{path} is no list of tasks with "annotations"; export it from Label Studio as JSON.')
+        raise InputError(f'{path} is no list of tasks with "annotations"; export it from Label Studio as JSON.')
     found: dict[str, list[Annotation]] = {}
     for number, task in enumerate(tasks):
         where = f"{path}, task {task.get('id', f'at position {number}')}"
@@ -44,12 +45,12 @@ def read_label_studio(
             shapes = [result for result in results if result["type"].endswith("labels")]  # not choices and ratings
             name = _name(task["data"], where)
         except (AttributeError, KeyError, TypeError) as error:
-            raise ValueError(f"{where} lacks {error}; export it from Label Studio as JSON.") from error
+            raise InputError(f"{where} lacks {error}; export it from Label Studio as JSON.") from error
         if name in found:
-            raise ValueError(f"{path} has several images {name!r}; labels are found by name, so rename one.")
+            raise InputError(f"{path} has several images {name!r}; labels are found by name, so rename one.")
         sizes = {(shape.get("original_height"), shape.get("original_width")) for shape in shapes}
         if len(sizes) > 1 or any(shape.get("image_rotation") for shape in shapes):
-            raise ValueError(f"{where} shows {name!r} rotated or in several sizes {sizes}; label it upright.")
+            raise InputError(f"{where} shows {name!r} rotated or in several sizes {sizes}; label it upright.")
         found[name] = []
         if shapes:
             drawing = Drawing(where, classes, sizes.pop())
@@ -63,9 +64,9 @@ def _add(drawing: Drawing, kind: str, value: Any) -> None:
     """Add a result; its coordinates are percent of the sides of the image."""
     labels = value.get(kind) if isinstance(value, dict) else None
     if kind not in ("keypointlabels", "brushlabels", "polygonlabels"):
-        raise ValueError(f"{drawing.where} has {kind}; use KeyPointLabels, BrushLabels or PolygonLabels instead.")
+        raise InputError(f"{drawing.where} has {kind}; use KeyPointLabels, BrushLabels or PolygonLabels instead.")
     if not isinstance(labels, list) or len(labels) != 1:
-        raise ValueError(f"{drawing.where} has {kind} with the labels {labels!r}; give each region one label.")
+        raise InputError(f"{drawing.where} has {kind} with the labels {labels!r}; give each region one label.")
     try:
         if kind == "brushlabels":
             region = decode_brush(value["rle"], drawing.size)
@@ -73,7 +74,7 @@ def _add(drawing: Drawing, kind: str, value: Any) -> None:
             points = [[value["x"], value["y"]]] if kind == "keypointlabels" else value["points"]
             pixels = np.array(points, dtype=np.float64) / 100 * drawing.size[::-1]
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{drawing.where} has broken {kind} ({error}); export it again.") from error
+        raise InputError(f"{drawing.where} has broken {kind} ({error}); export it again.") from error
     if kind == "brushlabels":
         drawing.add_region(labels[0], region)
     elif kind == "keypointlabels":
@@ -94,7 +95,7 @@ def decode_brush(numbers: Sequence[int], size: tuple[int, int]) -> Region:
         size: (H, W).
 
     Raises:
-        ValueError: Numbers that are no bytes, or no picture of that size.
+        InputError: Numbers that are no bytes, or no picture of that size.
     """
     data, position = bytes(list(numbers)), 0
 
@@ -102,19 +103,19 @@ def decode_brush(numbers: Sequence[int], size: tuple[int, int]) -> Region:
         nonlocal position
         first, position = position, position + width
         if position > 8 * len(data):
-            raise ValueError("its RLE is cut off")
+            raise InputError("its RLE is cut off")
         taken = int.from_bytes(data[first // 8 : -(-position // 8)], "big")
         return taken >> -position % 8 & (1 << width) - 1
 
     total, depth, widths = read(32), read(5) + 1, [read(4) + 1 for _ in range(4)]
     if total != 4 * size[0] * size[1] or depth != 8:
-        raise ValueError(f"its RLE has {total} values of {depth} bits, not 4 of 8 bits for each pixel of {size}")
+        raise InputError(f"its RLE has {total} values of {depth} bits, not 4 of 8 bits for each pixel of {size}")
     values, start = np.empty(total, dtype=np.uint8), 0
     while start < total:
         repeated = read(1)
         count = 1 + read(widths[read(2)])
         if start + count > total:
-            raise ValueError(f"its RLE fills more than {size}")
+            raise InputError(f"its RLE fills more than {size}")
         literal = read(8) if repeated else np.frombuffer(read(8 * count).to_bytes(count, "big"), dtype=np.uint8)
         values[start : start + count] = literal
         start += count
@@ -132,5 +133,5 @@ def _name(data: Mapping[str, Any], where: str) -> str:
             uploaded = re.fullmatch("[0-9a-f]{8}-(.+)", name) if "/upload/" in path else None
             names.append(uploaded[1] if uploaded else name)
     if len(names) != 1:
-        raise ValueError(f"{where} has the images {names}; one image per task is known.")
+        raise InputError(f"{where} has the images {names}; one image per task is known.")
     return names[0]

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from datamodules.annotations import Annotation
 from datamodules.importers.drawing import SCRIBBLES, Drawing, Simulator, image_name, load_json
+from datamodules.io.errors import InputError
 
 
 def read_labelme(path: Path, classes: Sequence[str], simulator: Simulator = SCRIBBLES) -> tuple[str, list[Annotation]]:
@@ -16,12 +17,12 @@ def read_labelme(path: Path, classes: Sequence[str], simulator: Simulator = SCRI
         simulator: Draws inside polygons.
 
     Raises:
-        ValueError: Another file, an unknown label or another shape.
+        InputError: Another file, an unknown label or another shape.
     """
     content = load_json(path)
     shapes = content.get("shapes") if isinstance(content, dict) else None
     if not isinstance(shapes, list) or not all(isinstance(shape, dict) for shape in shapes):
-        raise ValueError(f"{path} has no list 'shapes'; pass the JSON files that LabelMe saves.")
+        raise InputError(f"{path} has no list 'shapes'; pass the JSON files that LabelMe saves.")
     name = image_name(content.get("imagePath"), str(path))
     drawing = Drawing(str(path), classes, (content.get("imageHeight"), content.get("imageWidth")))
     add = {
@@ -34,6 +35,6 @@ def read_labelme(path: Path, classes: Sequence[str], simulator: Simulator = SCRI
     for shape in shapes:
         kind = shape.get("shape_type") or "polygon"  # the only one of early versions
         if kind not in add:
-            raise ValueError(f"{path} has the shape {kind!r}; draw point, line, linestrip or polygon instead.")
+            raise InputError(f"{path} has the shape {kind!r}; draw point, line, linestrip or polygon instead.")
         add[kind](shape.get("label"), shape.get("points"))
     return name, drawing.annotations(simulator)

@@ -18,6 +18,8 @@ from typing import IO, NamedTuple
 from rich.filesize import decimal
 from rich.progress import Progress
 
+from datamodules.io.errors import InputError
+
 CHUNK = 1 << 20  # bytes
 BLOCK = 4096  # bytes that a file system gives away at once
 DAMAGE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError)
@@ -50,12 +52,12 @@ def lock(file: FileIO, path: Path) -> None:
         path: Its path.
 
     Raises:
-        ValueError: Another process has it.
+        InputError: Another process has it.
     """
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        raise ValueError(f"Another process is at work on {path}; wait until it is done.") from error
+        raise InputError(f"Another process is at work on {path}; wait until it is done.") from error
     except OSError:
         pass  # a file system without locks
 
@@ -72,14 +74,14 @@ def extract(path: Path, folder: Path, tree: str) -> Path:
         ``folder / tree``.
 
     Raises:
-        ValueError: That folder exists, or the archive is missing, damaged, without it, too large for the disk, or has
+        InputError: That folder exists, or the archive is missing, damaged, without it, too large for the disk, or has
             a member that leads out of the folder, a link or a device. Nothing is written then.
     """
     target = folder / tree
     temporary = target.with_name(f"{target.name}.part")
     try:
         if target.exists():
-            raise ValueError(f"{target} exists and is left alone; to unpack {path} again, remove it first.")
+            raise InputError(f"{target} exists and is left alone; to unpack {path} again, remove it first.")
         with FileIO(path) as file, Progress(transient=True) as progress:
             lock(file, path)
             with _entries(path, file, progress) as entries:
@@ -90,13 +92,13 @@ def extract(path: Path, folder: Path, tree: str) -> Path:
                 finally:
                     shutil.rmtree(temporary, ignore_errors=True)
     except FileNotFoundError as error:
-        raise ValueError(f"{error.filename} does not exist.") from error
+        raise InputError(f"{error.filename} does not exist.") from error
     except OSError as error:
         if error.errno is not None:
-            raise ValueError(f"{path} cannot be unpacked into {folder}: {error.strerror}.") from error
-        raise ValueError(_damaged(path, error)) from error  # of gzip and bz2
+            raise InputError(f"{path} cannot be unpacked into {folder}: {error.strerror}.") from error
+        raise InputError(_damaged(path, error)) from error  # of gzip and bz2
     except DAMAGE as error:
-        raise ValueError(_damaged(path, error)) from error
+        raise InputError(_damaged(path, error)) from error
     return target
 
 
@@ -159,15 +161,15 @@ def _check(path: Path, folder: Path, tree: str, entries: list[Entry]) -> list[tu
             if inside:
                 wanted.append((name.relative_to(tree), entry))
             continue
-        raise ValueError(
+        raise InputError(
             f"{path} has a member {entry.name!r} that {fault}; nothing was unpacked. Is it the right file?"
         )
     if not any(entry.kind == "file" for _, entry in wanted):
-        raise ValueError(f"{path} holds no files in {tree}; is it the right archive?")
+        raise InputError(f"{path} holds no files in {tree}; is it the right archive?")
     needed = sum(entry.size + BLOCK for _, entry in wanted)
     free = shutil.disk_usage(folder).free
     if needed > free:
-        raise ValueError(f"{path} takes {decimal(needed)} unpacked, but {folder} has {decimal(free)} free; make room.")
+        raise InputError(f"{path} takes {decimal(needed)} unpacked, but {folder} has {decimal(free)} free; make room.")
     return wanted
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from datamodules.annotations import Annotation
+from datamodules.io.errors import InputError
 from datamodules.io.json_files import write_json
 from datamodules.sample import IGNORE_INDEX
 
@@ -24,12 +25,12 @@ def read_clicks(path: Path, classes: Mapping[int, int]) -> Clicks:
         classes: Class index per value of "cls"; IGNORE_INDEX leaves a click out.
 
     Raises:
-        ValueError: A file that is missing, not of that form, or with a class that is not in ``classes``.
+        InputError: A file that is missing, not of that form, or with a class that is not in ``classes``.
     """
     clicks: Clicks = {}
     for name, items in _load(path).items():
         if not isinstance(items, list):
-            raise ValueError(f'{path}: {name!r} is no list; write [{{"x": 12.5, "y": 34.0, "cls": 3}}, ...].')
+            raise InputError(f'{path}: {name!r} is no list; write [{{"x": 12.5, "y": 34.0, "cls": 3}}, ...].')
         found = [_parse(path, name, item, classes) for item in items]
         clicks[name] = [click for click in found if click is not None]
     return clicks
@@ -60,21 +61,21 @@ def _load(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_bytes())
     except FileNotFoundError as error:
-        raise ValueError(f"There is no file {path}; see: gatedcrf data download --help.") from error
+        raise InputError(f"There is no file {path}; see: gatedcrf data download --help.") from error
     except (OSError, ValueError, RecursionError) as error:
-        raise ValueError(f"{path} cannot be read as JSON ({error}); fetch it again.") from error
+        raise InputError(f"{path} cannot be read as JSON ({error}); fetch it again.") from error
     if not isinstance(content, dict):
-        raise ValueError(f'{path} holds a {type(content).__name__}; clicks are {{"NAME": [...], ...}}.')
+        raise InputError(f'{path} holds a {type(content).__name__}; clicks are {{"NAME": [...], ...}}.')
     return content
 
 
 def _parse(path: Path, name: str, item: Any, classes: Mapping[int, int]) -> Annotation | None:
     numbers: list[Any] = [item.get(key) for key in ("x", "y", "cls")] if isinstance(item, dict) else []
     if not numbers or any(isinstance(n, bool) or not isinstance(n, int | float) for n in numbers):
-        raise ValueError(f'{path}: {item!r} of {name!r} is no click; write {{"x": 12.5, "y": 34.0, "cls": 3}}.')
+        raise InputError(f'{path}: {item!r} of {name!r} is no click; write {{"x": 12.5, "y": 34.0, "cls": 3}}.')
     x, y, label = numbers
     if not (abs(x) < FAR and abs(y) < FAR) or label not in classes:
-        raise ValueError(
+        raise InputError(
             f"{path}: {item!r} of {name!r} is not finite, or no class of {min(classes)} to {max(classes)}."
         )
     index = classes[int(label)]

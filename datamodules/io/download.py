@@ -24,6 +24,7 @@ from rich.progress import (
 )
 
 from datamodules.io.archives import CHUNK, lock
+from datamodules.io.errors import InputError
 
 TIMEOUT_S = 30.0
 RETRIES = 3  # in a row that bring less than CHUNK each
@@ -78,7 +79,7 @@ def download(archive: Archive, folder: Path, *, timeout: float = TIMEOUT_S, paus
         The file, of the right checksum.
 
     Raises:
-        ValueError: It cannot be fetched or written, or is not what was published; the message says what to do.
+        InputError: It cannot be fetched or written, or is not what was published; the message says what to do.
     """
     path = folder / archive.name
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
@@ -88,9 +89,9 @@ def download(archive: Archive, folder: Path, *, timeout: float = TIMEOUT_S, paus
                 folder.mkdir(parents=True, exist_ok=True)
                 _complete(archive, path, progress, timeout, pause)
             elif (md5 := _md5(path, progress)) != archive.md5:
-                raise ValueError(f"{path} has md5 {md5} instead of {archive.md5}; remove it to fetch it again.")
+                raise InputError(f"{path} has md5 {md5} instead of {archive.md5}; remove it to fetch it again.")
         except OSError as error:
-            raise ValueError(
+            raise InputError(
                 f"{path} cannot be written ({error.strerror}); make room there or take another folder."
             ) from error
     return path
@@ -120,7 +121,7 @@ def _complete(archive: Archive, path: Path, progress: Progress, timeout: float, 
                     part.unlink()
             if (md5 := _md5(part, progress)) != archive.md5:
                 part.unlink()
-                raise ValueError(
+                raise InputError(
                     f"{archive.url} gave a file of md5 {md5} instead of {archive.md5}, so it was removed: it was "
                     "damaged on the way or is another file. Give the command again to start over, or fetch it "
                     f"elsewhere and put it at {path}."
@@ -142,7 +143,7 @@ def _fetch(archive: Archive, path: Path, file: FileIO, progress: Progress, timeo
             failures = 0 if done >= most + CHUNK else failures + 1
             most = max(most, done)
             if most == start or failures > RETRIES:
-                raise ValueError(
+                raise InputError(
                     f"{archive.url} cannot be fetched ({error}). {decimal(done)} are here; give the command again to "
                     f"continue, or fetch the file elsewhere and put it at {path}."
                 ) from error
@@ -156,14 +157,14 @@ def _receive(archive: Archive, path: Path, file: FileIO, progress: Progress, tas
     response, start, total = _connect(archive, path, done, timeout)
     with response:
         if archive.size is not None and total not in (None, archive.size):
-            raise ValueError(
+            raise InputError(
                 f"{archive.url} has {total} bytes instead of {archive.size}, so it is another file; fetch the right "
                 f"one elsewhere and put it at {path}."
             )
         total = archive.size if total is None else total
         free = shutil.disk_usage(path.parent).free
         if total is not None and total - done > free:
-            raise ValueError(
+            raise InputError(
                 f"{path} lacks {decimal(total - done)}, but {decimal(free)} are free; make room or take another folder."
             )
         if start < done:  # the server can only send the whole file
@@ -215,7 +216,7 @@ def _connect(archive: Archive, path: Path, done: int, timeout: float) -> tuple[H
         else:
             fault = f"HTTP {response.status}"
         response.close()
-    raise ValueError(f"{archive.url} answers with {fault}; fetch the file elsewhere and put it at {path}.")
+    raise InputError(f"{archive.url} answers with {fault}; fetch the file elsewhere and put it at {path}.")
 
 
 def _reason(error: OSError | HTTPException, timeout: float) -> str:

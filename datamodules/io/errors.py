@@ -1,42 +1,43 @@
-"""What is wrong with a dataset, as errors that can be counted by kind."""
+"""The project's error for bad input, and how many of them are reported together."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-FEW = 5  # problems that one error shows
+SHOWN = 5  # problems that one error lists
 
 
-class DataError(ValueError):
-    """Something that is wrong with a file or an image of a dataset.
+class InputError(ValueError):
+    """Bad input: an option, a configuration or a file.
+
+    The command line prints the message and exits with status 2. Any other exception is a bug and shows its traceback.
 
     Args:
-        message: What and where, and the remedy.
-        kind: What it has in common with others, for a table: "size differs", say.
-        place: The file or the image.
+        message: The value or the file that is wrong, and the remedy.
+        kind: What it has in common with other problems of a dataset, for example "size differs".
+        place: The file or image.
     """
 
-    # the defaults are for loader processes, whose errors are made anew from the message
+    # The defaults are needed for loader processes: torch raises their errors again from the message alone.
     def __init__(self, message: str, kind: str = "", place: Path | str = "") -> None:
         super().__init__(message)
         self.kind = kind
         self.place = str(place)
 
 
-def distinct(problems: Iterable[DataError]) -> list[DataError]:
-    """Return each problem once: what two splits share is found twice."""
+def distinct(problems: Iterable[InputError]) -> list[InputError]:
+    """Return each problem once. Two splits that share a file report it twice."""
     return list({str(problem): problem for problem in problems}.values())
 
 
-def refuse(problems: Sequence[DataError]) -> None:
+def refuse(problems: Sequence[InputError]) -> None:
     """Raise one error for all problems, if there are any.
 
     Raises:
-        DataError: The only one.
-        ValueError: The first of several.
+        InputError: The only problem, or a list of the first ones.
     """
     if len(problems) == 1:
         raise problems[0]
     if problems:
-        rest = len(problems) - FEW
+        rest = len(problems) - SHOWN
         more = [f"... and {rest} more; see: gatedcrf data check"] if rest > 0 else []
-        raise ValueError("\n".join([f"{len(problems)} problems:", *map(str, problems[:FEW]), *more]))
+        raise InputError("\n".join([f"{len(problems)} problems:", *map(str, problems[:SHOWN]), *more]))

@@ -19,7 +19,7 @@ from PIL import ImageOps
 from rich.progress import track
 
 from datamodules.annotations import LabelMap
-from datamodules.io.errors import DataError
+from datamodules.io.errors import InputError
 from datamodules.sample import IGNORE_INDEX
 from datamodules.transforms import Image
 
@@ -36,7 +36,7 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
 @contextmanager
 def naming(path: Path, what: str) -> Iterator[None]:
-    """Turn any error while a file is read into a ``DataError`` that names it: decoders raise what they stumble over.
+    """Turn any error while a file is read into a ``InputError`` that names it: decoders raise what they stumble over.
 
     Args:
         path: The file.
@@ -46,7 +46,7 @@ def naming(path: Path, what: str) -> Iterator[None]:
         yield
     except Exception as error:
         kind = "missing file" if isinstance(error, FileNotFoundError) else f"cannot be read as {what}"
-        raise DataError(f"{path} cannot be read as {what} ({error}); replace or remove it.", kind, path) from error
+        raise InputError(f"{path} cannot be read as {what} ({error}); replace or remove it.", kind, path) from error
 
 
 def in_threads(function: Callable[[int], T], length: int, text: str) -> Iterator[T]:
@@ -74,16 +74,16 @@ def list_images(folder: Path) -> list[Path]:
     """Return the image files of a folder, sorted by name.
 
     Raises:
-        ValueError: No such folder, no image in it, or two files that differ only in their suffix.
+        InputError: No such folder, no image in it, or two files that differ only in their suffix.
     """
     if not folder.is_dir():
-        raise ValueError(f"There is no folder {folder}; create it and put images into it.")
+        raise InputError(f"There is no folder {folder}; create it and put images into it.")
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
     if not paths:
-        raise ValueError(f"{folder} holds no images; accepted are {', '.join(IMAGE_SUFFIXES)}.")
+        raise InputError(f"{folder} holds no images; accepted are {', '.join(IMAGE_SUFFIXES)}.")
     stems = [path.stem for path in paths]
     if twice := sorted({stem for stem in stems if stems.count(stem) > 1}):
-        raise ValueError(f"{folder} holds several images named {twice[0]!r}; labels are found by name, so rename one.")
+        raise InputError(f"{folder} holds several images named {twice[0]!r}; labels are found by name, so rename one.")
     return paths
 
 
@@ -91,7 +91,7 @@ def image_size(path: Path) -> tuple[int, int]:
     """Return (W, H) of the upright image without decoding it.
 
     Raises:
-        ValueError: A file that is missing or no image.
+        InputError: A file that is missing or no image.
     """
     with naming(path, "an image"), PILImage.open(path) as picture:
         turned = picture.format != "TIFF" and 5 <= picture.getexif().get(_ORIENTATION, 1) <= 8  # Pillow turns TIFFs
@@ -102,7 +102,7 @@ def read_image(path: Path) -> Image:
     """Return uint8 (H, W, 3), RGB, upright as its EXIF orientation says and as annotation tools show it.
 
     Raises:
-        ValueError: A file that is missing, truncated, no image, or of more than 8 bits.
+        InputError: A file that is missing, truncated, no image, or of more than 8 bits.
     """
     with naming(path, "an image"):
         image = _decode_plain_jpeg(path.read_bytes())
@@ -113,7 +113,7 @@ def read_image(path: Path) -> Image:
             if not mode.startswith(("I", "F")):  # Pillow would clip more than 8 bits
                 ImageOps.exif_transpose(picture, in_place=True)
                 return np.array(picture if mode == "RGB" else picture.convert("RGB"))
-    raise DataError(
+    raise InputError(
         f"{path} has more than 8 bits per channel (mode {mode}); export it with 8 bits.", "more than 8 bits", path
     )
 
@@ -145,20 +145,20 @@ def read_label_map(path: Path, num_classes: int) -> LabelMap:
     """Return class indices, uint8 (H, W), of an indexed or greyscale PNG.
 
     Raises:
-        ValueError: A file that is missing or truncated, has colors instead of indices, or holds a value that is neither
+        InputError: A file that is missing or truncated, has colors instead of indices, or holds a value that is neither
             a class nor IGNORE_INDEX.
     """
     with naming(path, "a mask"), PILImage.open(path) as picture:
         mode, labels = picture.mode, np.array(picture)
     if mode not in ("P", "L", "I", "I;16"):
-        raise DataError(
+        raise InputError(
             f"{path} has mode {mode}; a mask holds one class index per pixel, as a palette or grey PNG.",
             "colors instead of indices",
             path,
         )
     wrong = sorted(set(np.unique(labels).tolist()) - {*range(num_classes), IGNORE_INDEX})
     if wrong:
-        raise DataError(
+        raise InputError(
             f"{path} holds the values {wrong[:5]}; use 0 to {num_classes - 1} (the lines of classes.txt) and "
             f"{IGNORE_INDEX} for unlabeled pixels.",
             "value out of range",

@@ -4,17 +4,19 @@ import json
 from pathlib import Path
 from typing import Any
 
+from datamodules.io.errors import InputError
+
 
 def read_json(path: Path) -> dict[str, Any]:
     """Return what a file holds that :func:`write_json` or a run has written.
 
     Raises:
-        ValueError: It is damaged; the message names it.
+        InputError: It is damaged; the message names it.
     """
     try:
         content: dict[str, Any] = json.loads(path.read_text())
     except ValueError as error:
-        raise ValueError(f"{path} is damaged ({error}). Remove it: what wrote it will write it again.") from error
+        raise InputError(f"{path} is damaged ({error}). Remove it: what wrote it will write it again.") from error
     return content
 
 

@@ -1,18 +1,17 @@
 """The embedded dataset: drawn by ``datamodules/scenes.py``, not downloaded."""
 
-from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from datamodules.annotations import LabelMap
-from datamodules.datamodule import IMAGENET_MEAN, IMAGENET_STD, SegmentationDataModule
+from datamodules.datamodule import LoaderOptions, SegmentationDataModule
 from datamodules.dataset import SegmentationDataset
 from datamodules.shapes.scenes import CLASSES, draw_scene
 from datamodules.simulate_clicks import ClickSimulator
 from datamodules.simulate_scribbles import ScribbleSimulator
-from datamodules.transforms import Image, Labels
+from datamodules.transforms import Image, Labels, RandomScaleCropFlip
 
 SUPERVISIONS = ("clicks", "scribbles", "full")
 MIN_AREA = 40  # pixels; less of a partly hidden object gets no weak label
@@ -28,12 +27,10 @@ class ShapesDataset(SegmentationDataset):
         seed: Scene i is a function of (seed, i).
 
     Raises:
-        ValueError: An unknown supervision.
+        InputError: An unknown supervision.
     """
 
     def __init__(self, length: int, size: int, supervision: str, seed: int) -> None:
-        if supervision not in SUPERVISIONS:
-            raise ValueError(f"supervision is {supervision!r}; shapes has {', '.join(SUPERVISIONS)}.")
         self.length = length
         self.size = size
         self.supervision = supervision
@@ -69,11 +66,11 @@ class ShapesDataset(SegmentationDataset):
         """Return uint8 (size, size, 3), RGB."""
         return self._scenes[index][0]
 
-    def mask(self, index: int) -> LabelMap:
+    def dense_mask(self, index: int) -> LabelMap:
         """Return the label map, uint8 (size, size)."""
         return self._scenes[index][1]
 
-    def labels(self, index: int) -> Labels:
+    def weak_labels(self, index: int) -> Labels:
         """Return what ``supervision`` lets training see."""
         return self._scenes[index][2]
 
@@ -86,8 +83,10 @@ class ShapesDataModule(SegmentationDataModule):
         num_train: Images to train on.
         num_val: Images to evaluate on.
         size: Height and width of the images, pixels.
-        crop: See :class:`SegmentationDataModule`, as for the rest.
+        augmentation: See :class:`SegmentationDataModule`, as for the rest.
     """
+
+    supervisions = SUPERVISIONS
 
     def __init__(
         self,
@@ -95,18 +94,12 @@ class ShapesDataModule(SegmentationDataModule):
         num_train: int = 100,
         num_val: int = 60,
         size: int = 160,
-        crop: int = 128,
-        scale: tuple[float, float] = (0.8, 1.25),
-        flip: float = 0.5,
-        width: int = 1,
-        batch_size: int = 8,
-        num_workers: int = 0,
-        mean: Sequence[float] = IMAGENET_MEAN,
-        std: Sequence[float] = IMAGENET_STD,
+        augmentation: RandomScaleCropFlip = RandomScaleCropFlip(crop=128, scale=(0.8, 1.25)),
+        stroke_width: int = 1,
+        loader: LoaderOptions = LoaderOptions(8, 0),
         seed: int = 0,
-        image_cache: str | None = None,
     ) -> None:
-        super().__init__(crop, scale, flip, width, batch_size, num_workers, mean, std, seed, image_cache)
+        super().__init__(supervision, augmentation, stroke_width, loader, seed)
         self.class_names = ["background", *CLASSES]
         self._train = ShapesDataset(num_train, size, supervision, seed=0)
         self._val = ShapesDataset(num_val, size, supervision, seed=1)

@@ -5,15 +5,15 @@ from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 
-from datamodules.datamodule import IMAGENET_MEAN, IMAGENET_STD, SegmentationDataModule
+from datamodules.datamodule import LoaderOptions, SegmentationDataModule
 from datamodules.io.click_files import merge, read_clicks
-from datamodules.io.errors import DataError
+from datamodules.io.errors import InputError
+from datamodules.transforms import RandomScaleCropFlip
 from datamodules.validation import find_unlabeled
 from datamodules.voc.dataset import VOCDataset, Weak
 from datamodules.voc.files import CLASSES, VOCFiles, unpublished
 from datamodules.voc.scribblesup import ScribbleFiles
 
-SUPERVISIONS = ("clicks", "scribbles", "full")
 CLICK_FILES = {
     "voc_whats_the_point.json": "0ad942dc53197a1d7ce549000414adea39ac688d6c4ae7a1af27830469c73dc6",
     "voc_whats_the_point_bg_from_scribbles.json": "45fdf2eff36a0ffc56a889efab2ca40788f074f8372dde4e8f81951bc7c79952",
@@ -36,12 +36,14 @@ class VOCDataModule(SegmentationDataModule):
             them in ``root``.
         rasterize_first: Draw clicks and scribbles before the augmentation, as competing papers do, instead of after it.
         published_split: Hold the lists of images and the published files of clicks against their checksums.
-        width: Width of clicks and strokes, pixels; ``None`` is 1 for clicks and 3 for scribbles, Sec. 4.1.
-        crop: See :class:`SegmentationDataModule`, as for the rest.
+        stroke_width: Width of clicks and strokes, pixels; ``None`` is 1 for clicks and 3 for scribbles, Sec. 4.1.
+        augmentation: See :class:`SegmentationDataModule`, as for the rest.
 
     Raises:
-        ValueError: An unknown supervision.
+        InputError: An unknown supervision.
     """
+
+    supervisions = ("clicks", "scribbles", "full")
 
     def __init__(
         self,
@@ -51,30 +53,20 @@ class VOCDataModule(SegmentationDataModule):
         scribbles: str | None = None,
         rasterize_first: bool = False,
         published_split: bool = True,
-        crop: int = 256,
-        scale: tuple[float, float] = (0.5, 2.0),
-        flip: float = 0.5,
-        width: int | None = None,
-        batch_size: int = 48,
-        num_workers: int = 8,
-        mean: Sequence[float] = IMAGENET_MEAN,
-        std: Sequence[float] = IMAGENET_STD,
+        augmentation: RandomScaleCropFlip = RandomScaleCropFlip(crop=256),
+        stroke_width: int | None = None,
+        loader: LoaderOptions = LoaderOptions(48, 8),
         seed: int = 0,
-        image_cache: str | None = None,
-        window_scale: bool = False,
     ) -> None:
-        if supervision not in SUPERVISIONS:
-            raise ValueError(f"supervision is {supervision!r}; VOC has {', '.join(SUPERVISIONS)}.")
-        if width is None:
-            width = 3 if supervision == "scribbles" else 1
-        super().__init__(crop, scale, flip, width, batch_size, num_workers, mean, std, seed, image_cache, window_scale)
+        if stroke_width is None:
+            stroke_width = 3 if supervision == "scribbles" else 1
+        super().__init__(supervision, augmentation, stroke_width, loader, seed)
         self.class_names = list(CLASSES)
         self.files = VOCFiles(Path(root))
-        self.supervision = supervision
         paths = [clicks] if isinstance(clicks, str) else clicks
         self.clicks = None if paths is None else [Path(path) for path in paths]
         self.scribbles = None if scribbles is None else Path(scribbles)
-        self.raster_width = width if rasterize_first else None
+        self.raster_width = stroke_width if rasterize_first else None
         self.published_split = published_split
 
     @property
@@ -104,7 +96,7 @@ class VOCDataModule(SegmentationDataModule):
         """Return the validation images with their dense masks."""
         return VOCDataset(self.files, self.files.val())
 
-    def quick_problems(self, split: str) -> Iterator[DataError]:
+    def quick_problems(self, split: str) -> Iterator[InputError]:
         """Yield lists and files that are not the published ones, and training images without labels.
 
         Args:
@@ -121,10 +113,10 @@ class VOCDataModule(SegmentationDataModule):
         if self.weak is not None:
             yield from find_unlabeled(images, self._labeled())
 
-    def _unpublished_clicks(self) -> list[DataError]:
+    def _unpublished_clicks(self) -> list[InputError]:
         paths = self._click_files if self.supervision == "clicks" and self.clicks is None else []
         return [
-            DataError(
+            InputError(
                 f"{path} is not the published file; fetch it again, or name yours with --data.clicks.",
                 "checksum of a file",
                 path,
@@ -144,6 +136,6 @@ class VOCDataModule(SegmentationDataModule):
         for path in paths:
             if path.exists():
                 return path
-        raise ValueError(
+        raise InputError(
             f"{self.files.root} holds no scribbles; put scribble_annotation.zip there or pass --data.scribbles=PATH."
         )

@@ -7,7 +7,7 @@ from pathlib import Path
 from datamodules.annotations import Annotation, LabelMap, drop_outside, rasterize
 from datamodules.dataset import SegmentationDataset
 from datamodules.io.click_files import Clicks
-from datamodules.io.errors import DataError
+from datamodules.io.errors import InputError
 from datamodules.io.images import image_size, read_image, read_label_map
 from datamodules.transforms import Image, Labels
 from datamodules.voc.files import CLASSES, VOCFiles
@@ -53,15 +53,15 @@ class VOCDataset(SegmentationDataset):
         """Return uint8 (H, W, 3), RGB."""
         return read_image(self.image_file(index))
 
-    def mask(self, index: int) -> LabelMap:
+    def dense_mask(self, index: int) -> LabelMap:
         """Return the dense mask, uint8 (H, W)."""
-        return self.files.mask(self.names[index])
+        return self.files.dense_mask(self.names[index])
 
-    def labels(self, index: int) -> Labels:
+    def weak_labels(self, index: int) -> Labels:
         """Return the vectors or the label map that training may see."""
         name = self.names[index]
         if self.weak is None:
-            return self.mask(index)
+            return self.dense_mask(index)
         if isinstance(self.weak, Path):
             return read_label_map(self.weak / f"{name}.png", len(CLASSES))
         vectors = self._vectors(index)
@@ -75,7 +75,7 @@ class VOCDataset(SegmentationDataset):
         if isinstance(self.weak, ScribbleFiles):
             scribbles, size = self.weak.read(name)
             if size != (actual := self.shape(index)):
-                raise DataError(
+                raise InputError(
                     f"{self.weak.path}: the scribbles of {name} are for {size[1]} x {size[0]} pixels but "
                     f"{self.image_file(index)} has {actual[1]} x {actual[0]}; fetch both again.",
                     "size differs",
@@ -84,7 +84,7 @@ class VOCDataset(SegmentationDataset):
             return [Annotation(s.label, s.points + 0.5) for s in scribbles]  # from indices to centers of pixels
         assert isinstance(self.weak, dict)
         if name not in self.weak:
-            raise DataError(
+            raise InputError(
                 f"{name} is not in every file of clicks; fetch them again, or give it an empty list where it has none.",
                 "no labels",
                 name,

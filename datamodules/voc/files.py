@@ -10,7 +10,7 @@ import numpy as np
 from scipy.io import loadmat
 
 from datamodules.annotations import LabelMap
-from datamodules.io.errors import DataError
+from datamodules.io.errors import InputError
 from datamodules.io.images import naming, read_label_map
 
 CLASSES = (
@@ -42,7 +42,7 @@ class VOCFiles:
         for folder in (self.root / "VOCdevkit" / "VOC2012", self.root / "VOC2012", self.root):
             if (folder / "ImageSets" / "Segmentation").is_dir():
                 return folder
-        raise ValueError(
+        raise InputError(
             f"{self.root} has no VOCdevkit/VOC2012 with ImageSets/Segmentation; see: gatedcrf data download voc."
         )
 
@@ -86,11 +86,11 @@ class VOCFiles:
     def _of_voc(self) -> frozenset[str]:
         return frozenset(self.names("train")) | frozenset(self.names("val"))
 
-    def mask(self, name: str) -> LabelMap:
+    def dense_mask(self, name: str) -> LabelMap:
         """Return the dense mask, uint8 (H, W): that of VOC, which has contours of 255, wins over that of SBD.
 
         Raises:
-            ValueError: A mask that is missing or broken.
+            InputError: A mask that is missing or broken.
         """
         if name in self._of_voc:
             return read_label_map(self.voc / "SegmentationClass" / f"{name}.png", len(CLASSES))
@@ -98,22 +98,22 @@ class VOCFiles:
             return _read_mat(self.sbd / "cls" / f"{name}.mat")
         if self.augmented is not None:
             return read_label_map(self.augmented / f"{name}.png", len(CLASSES))
-        raise DataError(
+        raise InputError(
             f"Full supervision needs SBD's mask of {name} and {self.root} has none; see: gatedcrf data download sbd.",
             "no labels",
             name,
         )
 
 
-def unpublished(split: str, names: Sequence[str], remedy: str) -> list[DataError]:
+def unpublished(split: str, names: Sequence[str], remedy: str) -> list[InputError]:
     """Return how the names of a split differ from the published count and checksum, if they do."""
     count, checksum = PUBLISHED[split]
     if len(names) != count:
         message = f"{split} has {len(names)} images where {count:,} are published; {remedy}"
-        return [DataError(message, "number of images", split)]
+        return [InputError(message, "number of images", split)]
     if list_digest(names) != checksum:
         message = f"{split} has {count:,} images but not those that are published; {remedy}"
-        return [DataError(message, "checksum of the list", split)]
+        return [InputError(message, "checksum of the list", split)]
     return []
 
 
@@ -126,16 +126,16 @@ def _read_list(path: Path) -> list[str]:
     try:
         return path.read_text().split()
     except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} cannot be read ({error}); fetch the archive again.") from error
+        raise InputError(f"{path} cannot be read ({error}); fetch the archive again.") from error
 
 
 def _read_mat(path: Path) -> LabelMap:
     """Return GTcls.Segmentation of SBD, uint8 (H, W)."""
     if not path.is_file():
-        raise DataError(f"{path} is missing; fetch SBD again.", "missing file", path)
+        raise InputError(f"{path} is missing; fetch SBD again.", "missing file", path)
     with naming(path, "the GTcls of SBD"):
         labels = np.asarray(loadmat(path, variable_names=["GTcls"])["GTcls"][0]["Segmentation"][0])
     if labels.ndim != 2 or labels.dtype.kind not in "ui" or labels.size == 0 or labels.max() >= len(CLASSES):
         message = f"{path} holds no map of the classes 0 to {len(CLASSES) - 1}; fetch SBD again."
-        raise DataError(message, "value out of range", path)
+        raise InputError(message, "value out of range", path)
     return labels.astype(np.uint8)

@@ -20,7 +20,7 @@ from zipfile import BadZipFile, ZipFile
 import numpy as np
 
 from datamodules.annotations import Annotation, Points
-from datamodules.io.errors import DataError
+from datamodules.io.errors import InputError
 from datamodules.io.images import naming
 
 TAGS = (
@@ -39,7 +39,7 @@ class ScribbleFiles:
             unpacks to, or a zip of NAME.xml.
 
     Raises:
-        ValueError: Something else.
+        InputError: Something else.
     """
 
     path: Path
@@ -54,7 +54,7 @@ class ScribbleFiles:
                 with ZipFile(self.path) as archive:
                     names = archive.namelist()
             except (OSError, BadZipFile) as error:
-                raise ValueError(
+                raise InputError(
                     f"{self.path} is no folder and no readable zip ({error}); fetch scribble_annotation.zip again."
                 ) from error
         xml = [name for name in names if name.endswith(".xml") and "__MACOSX" not in name]
@@ -62,17 +62,17 @@ class ScribbleFiles:
             name for name in xml if len(PurePosixPath(name).parts) == 1
         ]
         if not chosen:
-            raise ValueError(f"{self.path} holds no NAME.xml and no pascal_2012/NAME.xml; is it ScribbleSup's?")
+            raise InputError(f"{self.path} holds no NAME.xml and no pascal_2012/NAME.xml; is it ScribbleSup's?")
         return {PurePosixPath(name).stem: name for name in sorted(chosen)}
 
     def read(self, name: str) -> tuple[list[Annotation], tuple[int, int]]:
         """Return the scribbles of an image in file order, in indices of pixels, and the (H, W) that the file states.
 
         Raises:
-            ValueError: No such file, or one that is not of that form.
+            InputError: No such file, or one that is not of that form.
         """
         if name not in self.members:
-            raise DataError(f"{self.path} holds no scribbles of {name}; fetch it again.", "no labels", name)
+            raise InputError(f"{self.path} holds no scribbles of {name}; fetch it again.", "no labels", name)
         member = self.members[name]
         with naming(self.path / member, "a file of scribbles"):
             is_folder = self.path.is_dir()
@@ -81,7 +81,7 @@ class ScribbleFiles:
             return parse(content)
         except ValueError as error:
             kind = "cannot be read as a file of scribbles"
-            raise DataError(f"{self.path}: {member}: {error}", kind, member) from error
+            raise InputError(f"{self.path}: {member}: {error}", kind, member) from error
 
 
 @cache
@@ -94,30 +94,30 @@ def parse(content: bytes) -> tuple[list[Annotation], tuple[int, int]]:
     """Return the scribbles of one XML file in indices of pixels, and its (H, W).
 
     Raises:
-        ValueError: Content that is not of the form above; the message says what.
+        InputError: Content that is not of the form above; the message says what.
     """
     if any("<!DOCTYPE".encode(encoding) in content for encoding in ("utf-8", "utf-16-le", "utf-16-be")):
-        raise ValueError("it has a DOCTYPE, which no file of ScribbleSup has.")  # entities can grow without bound
+        raise InputError("it has a DOCTYPE, which no file of ScribbleSup has.")  # entities can grow without bound
     try:
         root = ElementTree.fromstring(content)
     except (ElementTree.ParseError, ValueError, LookupError) as error:
-        raise ValueError(f"it is no XML ({error}).") from error
+        raise InputError(f"it is no XML ({error}).") from error
     if root.tag != "annotation":
-        raise ValueError(f"its root is <{root.tag}>, not <annotation>.")
+        raise InputError(f"its root is <{root.tag}>, not <annotation>.")
     size = (_integer(root, "size/height"), _integer(root, "size/width"))
     if min(size) < 1:
-        raise ValueError(f"its size is {size[1]} x {size[0]}.")
+        raise InputError(f"its size is {size[1]} x {size[0]}.")
     scribbles = []
     for polygon in root.iterfind("polygon"):
         tag = polygon.findtext("tag", "").strip()
         if tag not in TAGS:
-            raise ValueError(f"it has the tag {tag!r}; the classes are {', '.join(TAGS)}.")
+            raise InputError(f"it has the tag {tag!r}; the classes are {', '.join(TAGS)}.")
         points = [(_integer(point, "X"), _integer(point, "Y")) for point in polygon.iterfind("point")]
         if not points:
-            raise ValueError(f"a polygon of {tag!r} has no point.")
+            raise InputError(f"a polygon of {tag!r} has no point.")
         scribbles.append(Annotation(TAGS.index(tag), np.array(points, dtype=np.float64)))
     if not scribbles:
-        raise ValueError("it has no polygon.")
+        raise InputError("it has no polygon.")
     return scribbles, size
 
 
@@ -148,7 +148,7 @@ def _integer(element: ElementTree.Element, path: str) -> int:
     try:
         value = int(text)
     except ValueError:
-        raise ValueError(f"<{path}> holds {text!r} instead of a whole number.") from None
+        raise InputError(f"<{path}> holds {text!r} instead of a whole number.") from None
     if abs(value) > 10**6:
-        raise ValueError(f"<{path}> holds {value}, which is no pixel of an image.")
+        raise InputError(f"<{path}> holds {value}, which is no pixel of an image.")
     return value

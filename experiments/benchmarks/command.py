@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
+from datamodules.io.errors import InputError
 from experiments.benchmarks import data as benchmark_data
 from experiments.benchmarks import loss as benchmark_loss
 from experiments.benchmarks import loss_report as benchmark_report
@@ -24,7 +25,7 @@ def run(args: Sequence[str]) -> None:
         args: Command line without "benchmark".
 
     Raises:
-        ValueError: An option that makes no sense.
+        InputError: An option that makes no sense.
     """
     parser = argparse.ArgumentParser("gatedcrf benchmark", allow_abbrev=False)
     commands = parser.add_subparsers(required=True)
@@ -48,7 +49,7 @@ def run(args: Sequence[str]) -> None:
 
 def _measure_loss(options: argparse.Namespace) -> None:
     if options.repeats < 1:
-        raise ValueError(f"--repeats is {options.repeats}; measure at least once.")
+        raise InputError(f"--repeats is {options.repeats}; measure at least once.")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     console = Console()
     out = Path(options.out)

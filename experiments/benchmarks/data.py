@@ -25,6 +25,7 @@ from datamodules.annotations import Annotation
 from datamodules.dataset import AugmentedCrops
 from datamodules.folder.dataset import FolderDataset
 from datamodules.image_cache import CachedImages, build_cache
+from datamodules.io.errors import InputError
 from datamodules.io.images import list_images, read_image
 from datamodules.sample import IGNORE_INDEX
 from datamodules.sampler import Draw
@@ -39,7 +40,7 @@ REFERENCE = "torchvision"
 WAYS = {
     "floor": "the decoder alone, without a sample",
     "ours": "files, decoded every time",
-    "ours, cached": "--data.image_cache",
+    "ours, cached": "--data.loader.image_cache",
     REFERENCE: "decode_image; v2.ScaleJitter, RandomCrop and flip of Image, KeyPoints and, for the padding, Mask",
     "torchvision, from Pillow": "the same of Image.open and v2.PILToTensor, as its datasets do",
     "torchvision, no padding": "decode_image and the same without the Mask: the loss would not know what is padding",
@@ -74,10 +75,10 @@ def run(options: argparse.Namespace) -> None:
         options: Of the command line.
 
     Raises:
-        ValueError: No repeats, or a folder without images.
+        InputError: No repeats, or a folder without images.
     """
     if options.repeats < 1:
-        raise ValueError(f"--repeats is {options.repeats}; measure at least once.")
+        raise InputError(f"--repeats is {options.repeats}; measure at least once.")
     console, out = Console(), Path(options.out)
     with TemporaryDirectory() as name:
         images = Path(options.images or Path(name) / "images")

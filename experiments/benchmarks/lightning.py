@@ -78,9 +78,9 @@ def fit(setting: Setting, root: Path, folder: Path, steps: int, num_workers: int
     clock = folder / "seconds"
     options = {
         "data.root": root,
-        "data.crop": setting.crop,
-        "data.batch_size": setting.batch,
-        "data.num_workers": num_workers,
+        "data.augmentation.crop": setting.crop,
+        "data.loader.batch_size": setting.batch,
+        "data.loader.num_workers": num_workers,
         "model.network.init_args.backbone": setting.backbone,
         "model.network.init_args.channels": setting.channels,
         "model.network.init_args.pretrained": "false",

@@ -13,9 +13,9 @@ from torch.optim import SGD
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 
-from datamodules.datamodule import IMAGENET_MEAN, IMAGENET_STD
 from datamodules.sample import Sample
 from lightning_modules.deeplab_v3plus import DeepLabV3Plus
+from lightning_modules.weak_segmentation import IMAGENET_MEAN, IMAGENET_STD
 from losses import GatedCRFLoss, PartialCrossEntropyLoss
 
 WARM = 2  # steps before the clock starts

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
+from datamodules.io.errors import InputError
 from experiments.benchmarks import lightning as benchmark_lightning
 from experiments.benchmarks import step as benchmark_step
 from experiments.benchmarks import train_report as benchmark_train_report
@@ -65,12 +66,12 @@ def run(options: argparse.Namespace) -> None:
         options: Of the command line.
 
     Raises:
-        ValueError: No repeats, or too few steps.
+        InputError: No repeats, or too few steps.
     """
     if options.repeats < 1:
-        raise ValueError(f"--repeats is {options.repeats}; measure at least once.")
+        raise InputError(f"--repeats is {options.repeats}; measure at least once.")
     if options.steps < WARM + 2:
-        raise ValueError(f"--steps is {options.steps}; the first {WARM} are not measured, so take {WARM + 2} or more.")
+        raise InputError(f"--steps is {options.steps}; the first {WARM} are not measured, so take {WARM + 2} or more.")
     console, out = Console(), Path(options.out)
     out.mkdir(parents=True, exist_ok=True)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

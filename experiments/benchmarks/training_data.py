@@ -9,9 +9,11 @@ from PIL import Image as PILImage
 from pytorch_lightning import Trainer
 from torch.utils.data import DataLoader
 
+from datamodules.datamodule import LoaderOptions
 from datamodules.folder.datamodule import FolderDataModule
 from datamodules.io.images import list_images
 from datamodules.sample import Sample
+from datamodules.transforms import RandomScaleCropFlip
 from experiments.benchmarks.data import CLICKS, draw_photographs
 from experiments.benchmarks.plain_loop import Setting
 
@@ -54,7 +56,11 @@ def make_loader(root: Path, setting: Setting, steps: int, num_workers: int) -> D
         num_workers: Loader processes.
     """
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # it would tell of the device every time
-    data = FolderDataModule(str(root), crop=setting.crop, batch_size=setting.batch, num_workers=num_workers)
+    data = FolderDataModule(
+        str(root),
+        augmentation=RandomScaleCropFlip(setting.crop),
+        loader=LoaderOptions(setting.batch, num_workers),
+    )
     data.trainer = Trainer(
         devices=1, max_steps=steps, logger=False, enable_checkpointing=False, enable_model_summary=False
     )

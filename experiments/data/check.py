@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from datamodules.datamodule import SegmentationDataModule
-from datamodules.io.errors import DataError
+from datamodules.io.errors import InputError
 from datamodules.validation import LabelCounts, count_labels
 from experiments.data.dataset_arguments import add_dataset, load_dataset
 
@@ -38,11 +38,11 @@ def _check(options: argparse.Namespace) -> None:
         list_problems(findings.problems, options.all, console)
         console.print(f"{len(findings.problems)} problems; {images} were read")
         raise SystemExit(1)
-    report(count_labels(datamodule.train_split(), datamodule.transform.width), datamodule, console)
+    report(count_labels(datamodule.train_split(), datamodule.stroke_width), datamodule, console)
     console.print(f"{datamodule.num_classes} classes, {images}, no problems")
 
 
-def list_problems(problems: Sequence[DataError], every: bool, console: Console) -> None:
+def list_problems(problems: Sequence[InputError], every: bool, console: Console) -> None:
     """Print a table of the kinds with their first files, and below it the messages.
 
     Args:
@@ -50,7 +50,7 @@ def list_problems(problems: Sequence[DataError], every: bool, console: Console) 
         every: Print all messages instead of the first ones of each kind.
         console: Where to.
     """
-    kinds: dict[str, list[DataError]] = {}
+    kinds: dict[str, list[InputError]] = {}
     for problem in problems:
         kinds.setdefault(problem.kind, []).append(problem)
     table = Table("problem", "count", "first files")

@@ -15,6 +15,7 @@ from rich.progress import track
 from datamodules.annotations import Annotation
 from datamodules.cityscapes.files import LABEL_IDS, THINGS, CityscapesFiles
 from datamodules.io.click_files import Clicks, read_clicks, write_clicks
+from datamodules.io.errors import InputError
 from datamodules.simulate_clicks import ClickSimulator
 from datamodules.voc.datamodule import DERIVED_BACKGROUND
 from datamodules.voc.scribblesup import ScribbleFiles, background_clicks
@@ -88,7 +89,7 @@ def _difference(one: Sequence[Annotation], other: Sequence[Annotation]) -> float
 
 def _cityscapes(options: argparse.Namespace) -> None:
     if options.workers < 1 or options.min_area < 1:
-        raise ValueError(f"--workers is {options.workers} and --min_area is {options.min_area}; both are at least 1.")
+        raise InputError(f"--workers is {options.workers} and --min_area is {options.min_area}; both are at least 1.")
     files = CityscapesFiles(Path(options.root))
     out = Path(options.out or files.root / "cityscapes_clicks.json")
     prepare_file(out, options.force)
@@ -115,4 +116,4 @@ def _in_parallel(
         try:
             yield from track(pool.map(function, items, chunksize=4), "Simulating", len(items), transient=True)
         except ValueError as error:
-            raise ValueError(str(error)) from None  # bad input, without the trace of the other process
+            raise InputError(str(error)) from None  # bad input, without the trace of the other process

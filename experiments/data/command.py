@@ -17,7 +17,7 @@ def run(args: Sequence[str]) -> None:
         args: Command line without "data".
 
     Raises:
-        ValueError: Bad input.
+        InputError: Bad input.
         SystemExit: With status 1 if the checked dataset has a fault.
     """
     parser = argparse.ArgumentParser("gatedcrf data", allow_abbrev=False)

@@ -10,6 +10,7 @@ import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 
 from datamodules.datamodule import SegmentationDataModule
+from datamodules.io.errors import InputError
 from experiments import EXPERIMENTS
 from experiments.train.inheritance import expand, find_config
 
@@ -29,7 +30,7 @@ def load_dataset(options: argparse.Namespace) -> SegmentationDataModule:
     """Return the dataset that the arguments name.
 
     Raises:
-        ValueError: An option that it does not have, or a folder that is not laid out that way.
+        InputError: An option that it does not have, or a folder that is not laid out that way.
     """
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(SegmentationDataModule, "data")
@@ -44,7 +45,7 @@ def load_dataset(options: argparse.Namespace) -> SegmentationDataModule:
     try:
         config = parser.parse_args([f"--data={class_path}", *given, *options.settings])
     except ArgumentError as error:
-        raise ValueError(f"{options.dataset}: {error}") from error
+        raise InputError(f"{options.dataset}: {error}") from error
     datamodule: SegmentationDataModule = parser.instantiate(config).data
     return datamodule
 
@@ -54,11 +55,11 @@ def _check_required(options: argparse.Namespace, class_path: str, settings: dict
     module, _, name = class_path.rpartition(".")
     parameters = signature(getattr(import_module(module), name)).parameters
     if options.root is not None and "root" not in parameters:
-        raise ValueError(
+        raise InputError(
             f"The dataset {options.dataset} takes no folder {options.root!r}, but options: --data.NAME=VALUE."
         )
     given = {*settings, *(setting.removeprefix("--data.").partition("=")[0] for setting in options.settings)}
     required = [key for key, parameter in parameters.items() if parameter.default is Parameter.empty]
     missing = ["its folder" if key == "root" else f"--data.{key}" for key in required if key not in given]
     if missing:
-        raise ValueError(f"The dataset {options.dataset} lacks {', '.join(missing)}.")
+        raise InputError(f"The dataset {options.dataset} lacks {', '.join(missing)}.")

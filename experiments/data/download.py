@@ -139,7 +139,7 @@ def run(options: argparse.Namespace) -> None:
         options: ``dataset`` and ``root``.
 
     Raises:
-        ValueError: It cannot be fetched, written or unpacked; the message says what to do.
+        InputError: It cannot be fetched, written or unpacked; the message says what to do.
         SystemExit: With status 130 if interrupted.
     """
     console = Console(soft_wrap=True, highlight=False, markup=False)

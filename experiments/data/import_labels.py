@@ -16,6 +16,7 @@ from datamodules.importers.drawing import CLICKS, SCRIBBLES, Simulator
 from datamodules.importers.label_studio import read_label_studio
 from datamodules.importers.labelme import read_labelme
 from datamodules.io.class_names import read_class_names
+from datamodules.io.errors import InputError
 from datamodules.io.images import list_images, read_label_map
 from datamodules.io.json_files import write_json
 from experiments.data.output_file import prepare_file
@@ -54,7 +55,7 @@ def add_parsers(commands: Any) -> None:
 def _import(options: argparse.Namespace) -> None:
     out = Path(options.out)
     if not options.classes and not (out / "classes.txt").is_file():
-        raise ValueError(
+        raise InputError(
             f"There is no {out / 'classes.txt'}; write one class name per line, or name it with --classes."
         )
     classes = read_class_names(Path(options.classes or out / "classes.txt"))
@@ -77,7 +78,7 @@ def _import(options: argparse.Namespace) -> None:
         kind: {name: a for name, a in labels.items() if a} for kind, labels in kinds.items() if any(labels.values())
     }
     if not drawn:
-        raise ValueError(f"{options.source} labels none of the images; draw points, lines or regions.")
+        raise InputError(f"{options.source} labels none of the images; draw points, lines or regions.")
     for kind in drawn:
         prepare_file(out / f"{kind}.json", options.force)
     for kind, labels in drawn.items():
@@ -95,10 +96,10 @@ def _to_coco(options: argparse.Namespace) -> None:
     for image in track(file.images, "Converting", transient=True):
         path = folder / f"{image.name}.png"
         if not path.is_file():
-            raise ValueError(f"{path} is missing; predict every image of {file.path}.")
+            raise InputError(f"{path} is missing; predict every image of {file.path}.")
         labels = read_label_map(path, max(categories, default=0) + 1)
         if labels.shape != image.size:
-            raise ValueError(
+            raise InputError(
                 f"{path} is {labels.shape[1]} x {labels.shape[0]}, but {file.path} says {image.size[1]} x "
                 f"{image.size[0]}; predict the images at their own size."
             )
@@ -115,12 +116,12 @@ def _read_labelme(source: Path, classes: Sequence[str], simulator: Simulator) ->
     """Read one file or all of a folder."""
     paths = sorted(source.glob("*.json")) if source.is_dir() else [source]
     if not paths:
-        raise ValueError(f"{source} holds no JSON files; name the folder that LabelMe saves into.")
+        raise InputError(f"{source} holds no JSON files; name the folder that LabelMe saves into.")
     found: Labels = {}
     for path in paths:
         name, annotations = read_labelme(path, classes, simulator)
         if name in found:
-            raise ValueError(f"{path} labels {name!r} again; labels are found by name, so rename one of the images.")
+            raise InputError(f"{path} labels {name!r} again; labels are found by name, so rename one of the images.")
         found[name] = annotations
     return found
 

@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from datamodules.io.errors import InputError
+
 
 def prepare_file(path: Path, force: bool) -> None:
     """Make the folder of a file that is going to be written.
@@ -12,15 +14,15 @@ def prepare_file(path: Path, force: bool) -> None:
         force: Whether it may be there.
 
     Raises:
-        ValueError: It is there, or cannot be written.
+        InputError: It is there, or cannot be written.
     """
     if path.is_dir():
-        raise ValueError(f"{path} is a folder; name a file.")
+        raise InputError(f"{path} is a folder; name a file.")
     if path.exists() and not force:
-        raise ValueError(f"{path} is already there; name another, or replace it with --force.")
+        raise InputError(f"{path} is already there; name another, or replace it with --force.")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ValueError(f"{path} cannot be written ({error.strerror}); name another.") from error
+        raise InputError(f"{path} cannot be written ({error.strerror}); name another.") from error
     if not os.access(path.parent, os.W_OK):
-        raise ValueError(f"{path.parent} cannot be written to; name a file in another folder.")
+        raise InputError(f"{path.parent} cannot be written to; name a file in another folder.")

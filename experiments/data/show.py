@@ -11,6 +11,7 @@ from rich.console import Console
 
 from datamodules.datamodule import SegmentationDataModule
 from datamodules.dataset import AugmentedCrops, SegmentationDataset
+from datamodules.io.errors import InputError
 from datamodules.sample import IGNORE_INDEX
 from datamodules.sampler import Draw
 from datamodules.transforms import Labels
@@ -37,10 +38,10 @@ def add_parsers(commands: Any) -> None:
 
 def _show(options: argparse.Namespace) -> None:
     if options.count < 1 or options.crops < 1:
-        raise ValueError(f"--count is {options.count} and --crops is {options.crops}; draw at least one.")
+        raise InputError(f"--count is {options.count} and --crops is {options.crops}; draw at least one.")
     out = Path(options.out)
     if out.suffix.lower() != ".png":
-        raise ValueError(f"--out is {out}; the sheet is a PNG, so give it a name that ends in .png.")
+        raise InputError(f"--out is {out}; the sheet is a PNG, so give it a name that ends in .png.")
     datamodule = load_dataset(options)
     split = datamodule.train_split()
     count = min(options.count, len(split))
@@ -59,12 +60,12 @@ def draw(indices: list[int], split: SegmentationDataset, datamodule: Segmentatio
         datamodule: Of the augmentation and the names of the classes.
         crops: Augmented crops per image.
     """
-    augmented = AugmentedCrops(split, datamodule.transform, datamodule.seed)
+    augmented = AugmentedCrops(split, datamodule.augmentation, datamodule.seed, datamodule.stroke_width)
     figure = Figure(figsize=(INCHES * (crops + 1), INCHES * len(indices) + 0.5), layout="constrained")
     axes = figure.subplots(len(indices), crops + 1, squeeze=False)
     seen: set[int] = set()
     for row, index in zip(axes, indices, strict=True):
-        image, labels = split.image(index), split.labels(index)
+        image, labels = split.image(index), split.weak_labels(index)
         draw_labels(row[0], image, labels)
         row[0].set_title(split.name(index), fontsize=8)
         seen |= _classes(labels)

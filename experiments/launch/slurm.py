@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from datamodules.io.errors import InputError
 from experiments import RESULT
 from experiments.launch.slurm_script import SETTINGS, Settings, batch_script, job_name
 from experiments.tables.cell import Cell
@@ -32,13 +33,13 @@ class SlurmLauncher:
         file: Settings that differ from slurm.yaml.
 
     Raises:
-        ValueError: Bad settings, no SLURM here, or a controller that does not answer.
+        InputError: Bad settings, no SLURM here, or a controller that does not answer.
     """
 
     def __init__(self, file: Path | None = None) -> None:
         for program in ("sbatch", "squeue"):
             if shutil.which(program) is None:
-                raise ValueError(f"{program} is not on the PATH. Run on a login node, or use --launcher local.")
+                raise InputError(f"{program} is not on the PATH. Run on a login node, or use --launcher local.")
         self.settings = Settings.load(file or SETTINGS)
         self.limit = self.settings.jobs
         self._jobs = _queue()
@@ -48,7 +49,7 @@ class SlurmLauncher:
         """Submit the job of a cell, unless it waits or runs.
 
         Raises:
-            ValueError: The job is refused, with SLURM's reason.
+            InputError: The job is refused, with SLURM's reason.
         """
         name = job_name(cell)
         if name not in self._jobs:
@@ -95,9 +96,9 @@ def _call(*command: str) -> str:
     """Return what a command of SLURM prints.
 
     Raises:
-        ValueError: It failed; the message is SLURM's.
+        InputError: It failed; the message is SLURM's.
     """
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise ValueError(f"{shlex.join(command)} failed: {done.stderr.strip()}")
+        raise InputError(f"{shlex.join(command)} failed: {done.stderr.strip()}")
     return done.stdout

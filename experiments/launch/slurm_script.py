@@ -9,6 +9,7 @@ from pathlib import Path
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 
+from datamodules.io.errors import InputError
 from experiments import EXPERIMENTS
 from experiments.tables.cell import LOG, Cell
 
@@ -30,7 +31,7 @@ class Settings:
     """What a job asks for; the comments of slurm.yaml explain each.
 
     Raises:
-        ValueError: A number below 1, a time in another form, or one so short that a run would be told to stop as soon
+        InputError: A number below 1, a time in another form, or one so short that a run would be told to stop as soon
             as it has begun.
     """
 
@@ -49,13 +50,13 @@ class Settings:
     def __post_init__(self) -> None:
         for key in ("warning", "nodes", "cpus_per_task", "jobs"):
             if getattr(self, key) < 1:
-                raise ValueError(f"{key} is {getattr(self, key)}, but at least 1 is needed.")
+                raise InputError(f"{key} is {getattr(self, key)}, but at least 1 is needed.")
         form = re.fullmatch(r"(?:(\d+)-)?(\d+):(\d\d):(\d\d)", self.time)
         if form is None:
-            raise ValueError(f"time {self.time!r} is not of the form [D-]HH:MM:SS.")
+            raise InputError(f"time {self.time!r} is not of the form [D-]HH:MM:SS.")
         days, hours, minutes, seconds = (int(part or 0) for part in form.groups())
         if 86400 * days + 3600 * hours + 60 * minutes + seconds <= self.warning + EARLY_S:
-            raise ValueError(
+            raise InputError(
                 f"time {self.time} leaves no time to train: the run is told to save up to {self.warning} + {EARLY_S} "
                 "seconds before its end. Raise time or lower warning."
             )
@@ -65,17 +66,17 @@ class Settings:
         """Read a file; keys that it does not name are those of slurm.yaml.
 
         Raises:
-            ValueError: An unknown key or a value of another type, with the file's name.
+            InputError: An unknown key or a value of another type, with the file's name.
         """
         parser = ArgumentParser(exit_on_error=False)
         parser.add_class_arguments(Settings)
         try:
             shipped, own = (yaml.safe_load(file.read_text()) for file in (SETTINGS, path))
             if not isinstance(own, dict):
-                raise ValueError("write keys and values.")
+                raise InputError("write keys and values.")
             return Settings(**vars(parser.parse_object(shipped | own)))
         except (ArgumentError, ValueError, yaml.YAMLError) as error:
-            raise ValueError(f"{path}: {error}\n{SETTINGS} explains the keys.") from error
+            raise InputError(f"{path}: {error}\n{SETTINGS} explains the keys.") from error
 
 
 def job_name(cell: Cell) -> str:

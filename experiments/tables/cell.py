@@ -9,10 +9,11 @@ from typing import Any
 
 import yaml
 
+from datamodules.io.errors import InputError
 from datamodules.io.json_files import read_json
 from experiments import RESULT
 from experiments.tables.protocol import protocol_changes
-from experiments.tables.table import Training
+from experiments.tables.table import CellSpec
 from experiments.train.inheritance import expand, find_config, merge
 from experiments.train.run_lock import lock
 
@@ -21,7 +22,13 @@ LOG = "log.txt"
 STARTED = ("checkpoints", "job.sbatch", RESULT)
 """What a run directory holds whose configuration must not change: a training, a job waiting for one, or a result."""
 TAIL = 8192  # bytes of a log that hold its last line
-HOW = ("--data.root", "--data.num_workers", "--data.image_cache", "--trainer.accelerator", "--trainer.logger")
+HOW = (
+    "--data.root",
+    "--data.loader.num_workers",
+    "--data.loader.image_cache",
+    "--trainer.accelerator",
+    "--trainer.logger",
+)
 """Options that say where and how a cell is run, not what it trains: they may change before it is continued."""
 
 
@@ -30,7 +37,7 @@ class Cell:
     """One training on one dataset with one seed.
 
     Args:
-        training: What is trained.
+        spec: What is trained.
         dataset: Stem of a file in ``datasets``.
         protocol: "paper" or "authors".
         seed: Of the run.
@@ -42,7 +49,7 @@ class Cell:
         wandb: Log to W&B as well.
     """
 
-    training: Training
+    spec: CellSpec
     dataset: str
     protocol: str
     seed: int
@@ -60,11 +67,11 @@ class Cell:
 
     def files(self) -> list[str]:
         """Return the names of the configuration files that this cell is based on; later ones win."""
-        return ["base.yaml", f"datasets/{self.dataset}.yaml", self.training.supervision, self.training.loss]
+        return ["base.yaml", f"datasets/{self.dataset}.yaml", self.spec.supervision, self.spec.loss]
 
     def changes(self) -> dict[str, Any]:
         """Return what this cell changes in them: by its protocol, and by its place in the table."""
-        return merge(protocol_changes(self.protocol, self.dataset, self.training.name), self.training.changes)
+        return merge(protocol_changes(self.protocol, self.dataset, self.spec.name), self.spec.changes)
 
     def resolved(self) -> dict[str, Any]:
         """Return everything that this cell sets, all files merged."""
@@ -79,7 +86,7 @@ class Cell:
         """Note how this cell is configured, or compare with the note of an earlier start.
 
         Raises:
-            ValueError: The run directory holds a run that was configured otherwise, or that another process trains.
+            InputError: The run directory holds a run that was configured otherwise, or that another process trains.
         """
         what = [option for option in self.options if not option.startswith(HOW)]
         record = {"dataset": self.dataset, "protocol": self.protocol, "options": what, "config": self.resolved()}
@@ -88,7 +95,7 @@ class Cell:
         if not changed:
             return
         if path.is_file() and any((self.run / name).exists() for name in STARTED):
-            raise ValueError(
+            raise InputError(
                 f"{self.run} was started with another configuration:\n"
                 + "".join(f"  {line}\n" for line in changed)
                 + "Remove that directory, or keep it and choose another with --runs."
@@ -111,7 +118,7 @@ class Cell:
 
     def _wandb(self) -> list[str]:
         """Add a logger: one W&B run per cell, grouped by table."""
-        tags = [self.dataset, self.training.name.partition(".")[0], self.protocol]
+        tags = [self.dataset, self.spec.name.partition(".")[0], self.protocol]
         settings = {"group": f"{self.table} {self.dataset}", "name": self.name, "tags": tags}
         logger = {"class_path": "lightning_modules.loggers.wandb_logger.ForgivingWandbLogger", "init_args": settings}
         return [f"--trainer.logger+={json.dumps(logger)}"]

@@ -4,6 +4,7 @@ import inspect
 from importlib import import_module
 from typing import Any
 
+from datamodules.io.errors import InputError
 from experiments.tables.cell import Cell
 
 
@@ -17,7 +18,7 @@ def data_settings(cell: Cell) -> dict[str, Any]:
     """Return every argument of the cell's datamodule: its default, what a file sets, or as text what an option gives.
 
     Raises:
-        ValueError: One that has no default is given nowhere.
+        InputError: One that has no default is given nowhere.
     """
     data = cell.resolved()["data"]
     parameters = inspect.signature(find_class(data["class_path"])).parameters
@@ -29,5 +30,5 @@ def data_settings(cell: Cell) -> dict[str, Any]:
             settings[name] = value
     missing = [f"--data.{name}=..." for name, value in settings.items() if value is inspect.Parameter.empty]
     if missing:
-        raise ValueError(f"The dataset {cell.dataset} needs {' '.join(missing)} at the end of the command, after --.")
+        raise InputError(f"The dataset {cell.dataset} needs {' '.join(missing)} at the end of the command, after --.")
     return settings

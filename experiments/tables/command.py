@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from datamodules.io.errors import InputError
 from experiments import EXPERIMENTS, RESULT
 from experiments.tables import report
 from experiments.tables.plot import save_plot
@@ -23,7 +24,7 @@ def run(args: Sequence[str]) -> None:
         args: Command line without "table".
 
     Raises:
-        ValueError: A folder without finished runs, or an unknown table.
+        InputError: A folder without finished runs, or an unknown table.
     """
     parser = argparse.ArgumentParser("gatedcrf table", description=__doc__, allow_abbrev=False)
     parser.add_argument("runs", help="folder of runs, or that of one dataset in it")
@@ -35,7 +36,7 @@ def run(args: Sequence[str]) -> None:
         {path.parents[2] for path in [*folder.glob(f"*/seed*/{RESULT}"), *folder.glob(f"*/*/seed*/{RESULT}")]}
     )
     if not found:
-        raise ValueError(f"{folder} holds no finished run; see: gatedcrf reproduce --help")
+        raise InputError(f"{folder} holds no finished run; see: gatedcrf reproduce --help")
     console = open_console()
     tables = [Table.load(name) for name in options.tables]
     for dataset in found:
@@ -53,7 +54,7 @@ def open_console() -> Console:
 def write_table(table: Table, results: Results, console: Console) -> None:
     """Print a table and write it as Markdown, LaTeX, CSV and PNG beside its runs."""
     shown = report.lines(table, results)
-    names = {table.trainings[cell].name for cell in table.cells(results.dataset)}
+    names = {table.specs[cell].name for cell in table.cells(results.dataset)}
     title = f"{table.name}: {results.conditions(names)}"
     console.print(report.to_rich(shown, title))
     stem = results.folder / table.name

@@ -12,12 +12,12 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image as PILImage
 
-from datamodules.datamodule import IMAGENET_STD
 from datamodules.dataset import SegmentationDataset
 from datamodules.sample import IGNORE_INDEX
 from datamodules.transforms import Labels
 from experiments.train.run import load_datamodule
 from lightning_modules.palette import colorize, voc_palette
+from lightning_modules.weak_segmentation import IMAGENET_STD
 from losses import GaussianKernel
 from losses.kernel_mosaic import mosaic
 
@@ -59,11 +59,11 @@ def save_gallery(path: Path, runs: Mapping[str, Path]) -> None:
 
 
 def _draw_weak(split: SegmentationDataset, axis: Axes, index: int) -> None:
-    draw_labels(axis, split.image(index), split.labels(index))
+    draw_labels(axis, split.image(index), split.weak_labels(index))
 
 
 def _draw_truth(split: SegmentationDataset, axis: Axes, index: int) -> None:
-    if (mask := split.mask(index)) is not None:
+    if (mask := split.dense_mask(index)) is not None:
         axis.imshow(colorize(mask))
 
 

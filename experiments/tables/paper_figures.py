@@ -46,7 +46,7 @@ def draw_predictions(runs: Mapping[str, Path | None], count: int = 4, truth: boo
     data = load_datamodule(next(run for run in runs.values() if run is not None))
     split = data.val_split()
     indices = spread(split, count)
-    maps: dict[str, Sequence[Map | None]] = {"truth": [split.mask(index) for index in indices]} if truth else {}
+    maps: dict[str, Sequence[Map | None]] = {"truth": [split.dense_mask(index) for index in indices]} if truth else {}
     for title, run in runs.items():
         if run is None:
             maps[f"{title}\n(no finished run)"] = [None] * len(indices)
@@ -89,7 +89,7 @@ def draw_bandwidths(runs: Mapping[str, Path], count: int = 100) -> Figure:
     data = load_datamodule(next(iter(runs.values())))
     split = data.val_split()
     indices = spread(split, count)
-    truths = [np.asarray(split.mask(index)) for index in indices]
+    truths = [np.asarray(split.dense_mask(index)) for index in indices]
     predictions = {title: predict(run, indices) for title, run in runs.items()}
     narrow, wide = predictions.values()
     gains = {

@@ -23,13 +23,13 @@ def save_plot(path: Path, table: Table, results: Results, title: str) -> None:
     """
     rows = list(dict.fromkeys(row for row, _ in table.cells(results.dataset)))
     published = table.paper.get(results.dataset, {})
-    columns = [c for c in table.columns if published or any(results.values(table.trainings[r, c].name) for r in rows)]
+    columns = [c for c in table.columns if published or any(results.values(table.specs[r, c].name) for r in rows)]
     figure = Figure(figsize=(max(5.0, 0.55 * len(rows) * (len(columns) + 1) + 2), 3.6), layout="constrained")
     axis = figure.subplots()
     places = np.arange(len(rows), dtype=float)
     width = 0.8 / len(columns)
     for number, column in enumerate(columns):
-        seeds = [list(results.values(table.trainings[row, column].name).values()) for row in rows]
+        seeds = [list(results.values(table.specs[row, column].name).values()) for row in rows]
         where = places + (number - (len(columns) - 1) / 2) * width
         heights = [mean(values) if values else np.nan for values in seeds]
         errors = [stdev(values) if len(values) > 1 else 0.0 for values in seeds]

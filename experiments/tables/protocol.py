@@ -5,6 +5,7 @@ from typing import Any
 
 import yaml
 
+from datamodules.io.errors import InputError
 from experiments.train.inheritance import find_config, merge
 
 PROTOCOLS = ("paper", "authors")
@@ -20,10 +21,10 @@ def protocol_changes(protocol: str, dataset: str, training: str) -> dict[str, An
         training: Name of the training, SUPERVISION.LOSS first.
 
     Raises:
-        ValueError: The protocol of the authors for a dataset that they did not train on.
+        InputError: The protocol of the authors for a dataset that they did not train on.
     """
     if protocol == "authors" and dataset not in ("voc", "cityscapes"):
-        raise ValueError(f"--protocol authors is known for voc and cityscapes, not for {dataset}; leave it out.")
+        raise InputError(f"--protocol authors is known for voc and cityscapes, not for {dataset}; leave it out.")
     changes: dict[str, Any] = {}
     for difference, sides in _load().items():
         if difference != REPORTED:

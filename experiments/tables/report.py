@@ -24,10 +24,10 @@ def lines(table: Table, results: Results) -> Lines:
     full = _mean(results.values(reference))
     shown: Lines = [["", "mIoU, percent", *columns, "W/F"]]
     for row in dict.fromkeys(row for row, _ in table.cells(dataset)):
-        seeds = [results.values(table.trainings[row, column].name) for column in columns]
+        seeds = [results.values(table.specs[row, column].name) for column in columns]
         ours = [_mean(values) for values in seeds]
         paper = table.paper.get(dataset, {}).get(row, [None] * len(columns))
-        weak = [table.trainings[row, column].weak for column in columns]
+        weak = [table.specs[row, column].weak for column in columns]
         shown.append([row, dataset, *map(_show, seeds), _ratio(ours, weak, full)])
         for name, rows in table.paper.items():
             if row in rows and (name == dataset or dataset not in table.paper):
@@ -116,7 +116,7 @@ def write_csv(path: Path, table: Table, results: Results) -> None:
         writer = csv.writer(file)
         writer.writerow(["table", "dataset", "protocol", "row", "column", "training", "seed", "miou", "paper"])
         for row, column in table.cells(results.dataset):
-            training = table.trainings[row, column].name
+            training = table.specs[row, column].name
             published = dict(zip(table.columns, table.paper.get(results.dataset, {}).get(row, []), strict=False))
             for seed, value in results.values(training).items():
                 known = [table.name, results.dataset, results.protocol, row, column, training, seed, value]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from datamodules.io.errors import InputError
 from experiments.launch.live_status import LiveStatus
 from experiments.launch.local import Job, Launcher, LocalLauncher
 from experiments.launch.slurm import SlurmLauncher
@@ -36,7 +37,7 @@ def run(args: Sequence[str]) -> None:
         args: Command line without "reproduce".
 
     Raises:
-        ValueError: An unknown table, dataset or cell, a missing option of the dataset, or a run directory of another
+        InputError: An unknown table, dataset or cell, a missing option of the dataset, or a run directory of another
             configuration.
         SystemExit: With status 1 if a cell failed, 130 if interrupted.
     """
@@ -117,19 +118,19 @@ def _select(table: Table, folder: Path, options: argparse.Namespace) -> list[Cel
         for pattern in chosen:
             if not any(fnmatch(f"{row}/{column}", pattern) for row, column in known) and pattern != "*":
                 names = ", ".join(f"{row}/{column}" for row, column in known)
-                raise ValueError(f"{table.name} has no cell {pattern!r} for {options.dataset}; its cells are {names}.")
+                raise InputError(f"{table.name} has no cell {pattern!r} for {options.dataset}; its cells are {names}.")
     chosen_cells: dict[Path, Cell] = {}
     for seed in range(options.seeds):
         for row, column in known:
             label = f"{row}/{column}"
             if any(fnmatch(label, p) for p in patterns) and any(fnmatch(label, p) for p in options.cells):
-                training = table.trainings[row, column]
+                spec = table.specs[row, column]
                 cell = Cell(
-                    training=training,
+                    spec=spec,
                     dataset=options.dataset,
                     protocol=options.protocol,
                     seed=seed,
-                    run=folder / training.name / f"seed{seed}",
+                    run=folder / spec.name / f"seed{seed}",
                     label=label,
                     table=table.name,
                     devices=options.devices,
@@ -138,7 +139,7 @@ def _select(table: Table, folder: Path, options: argparse.Namespace) -> list[Cel
                 )
                 chosen_cells.setdefault(cell.run, cell)  # two cells of Table 5 are one training
     if not chosen_cells:
-        raise ValueError("No cell is both among --rows and --columns and among --cells.")
+        raise InputError("No cell is both among --rows and --columns and among --cells.")
     return list(chosen_cells.values())
 
 
@@ -196,7 +197,7 @@ def _run_all(cells: Sequence[Cell], launcher: Launcher, console: Console) -> lis
 def _report(table: Table, results: Results, console: Console) -> None:
     """Print and write everything that has been measured for this table, by this call or before."""
     write_table(table, results, console)
-    names = {f"{row} {column}": table.trainings[row, column].name for row, column in table.cells(results.dataset)}
+    names = {f"{row} {column}": table.specs[row, column].name for row, column in table.cells(results.dataset)}
     first = {
         label: results.runs[name][min(results.runs[name])] for label, name in names.items() if name in results.runs
     }

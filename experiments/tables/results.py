@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from datamodules.io.errors import InputError
 from datamodules.io.json_files import read_json
 from experiments import RESULT
 from experiments.tables.cell import RECORD
@@ -32,7 +33,7 @@ class Results:
         """Find the finished runs of a folder.
 
         Raises:
-            ValueError: Nothing in it has been finished, or runs of several datasets are mixed.
+            InputError: Nothing in it has been finished, or runs of several datasets are mixed.
         """
         runs: dict[str, dict[int, Path]] = {}
         kinds = set()
@@ -42,14 +43,14 @@ class Results:
             seed = int(path.parent.name.removeprefix("seed"))
             runs.setdefault(path.parent.parent.name, {})[seed] = path.parent
         if not kinds:
-            raise ValueError(f"{folder} holds no finished run; see: gatedcrf reproduce --help")
+            raise InputError(f"{folder} holds no finished run; see: gatedcrf reproduce --help")
         if len(kinds) > 1:
-            raise ValueError(f"{folder} mixes runs of {sorted(kinds)}; keep each dataset and protocol in a folder.")
+            raise InputError(f"{folder} mixes runs of {sorted(kinds)}; keep each dataset and protocol in a folder.")
         return cls(folder, *kinds.pop(), runs)
 
     def covers(self, table: Table) -> bool:
         """Whether a cell of the table has been finished."""
-        return any(table.trainings[cell].name in self.runs for cell in table.cells(self.dataset))
+        return any(table.specs[cell].name in self.runs for cell in table.cells(self.dataset))
 
     def values(self, training: str) -> dict[int, float]:
         """Return the mIoU, percent, per seed that the protocol reports."""

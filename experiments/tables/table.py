@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from datamodules.io.errors import InputError
 from experiments.train.inheritance import find_config, merge
 
 Published = dict[str, dict[str, list[float | None]]]
@@ -15,7 +16,7 @@ Published = dict[str, dict[str, list[float | None]]]
 
 
 @dataclass(frozen=True)
-class Training:
+class CellSpec:
     """What a cell trains. Cells of several tables with one name are one training.
 
     Args:
@@ -64,18 +65,18 @@ class Table:
         """Read ``NAME.yaml``.
 
         Raises:
-            ValueError: No such table, or one whose published rows do not fit its rows and columns.
+            InputError: No such table, or one whose published rows do not fit its rows and columns.
         """
         content = yaml.safe_load(find_config(f"{name}.yaml").read_text())
         keys = {"rows", "columns", "paper"}
         if not isinstance(content, dict) or not keys <= set(content) <= {*keys, "others"}:
-            raise ValueError(f"{name}.yaml is no table; it needs the keys rows, columns and paper.")
+            raise InputError(f"{name}.yaml is no table; it needs the keys rows, columns and paper.")
         table = cls(name, **content)
         for key, published in (("paper", table.paper), ("others", table.others)):
             for dataset, rows in published.items():
                 for row, values in rows.items():
                     if len(values) != len(table.columns) or (key == "paper" and row not in table.rows):
-                        raise ValueError(f"{name}.yaml: {key}.{dataset}.{row} does not fit the rows and columns.")
+                        raise InputError(f"{name}.yaml: {key}.{dataset}.{row} does not fit the rows and columns.")
         return table
 
     def cells(self, dataset: str) -> list[tuple[str, str]]:
@@ -87,7 +88,7 @@ class Table:
         known = [row for row in self.rows if any(row in rows for rows in published)]
         if (supervisions := Table.load("table1").paper.get(dataset)) is not None:
             column = next(iter(self.columns))
-            known = [row for row in known if Path(self.trainings[row, column].supervision).stem in supervisions]
+            known = [row for row in known if Path(self.specs[row, column].supervision).stem in supervisions]
         absent = {
             (row, column)
             for rows in published
@@ -98,15 +99,15 @@ class Table:
         return [(row, column) for row in known for column in self.columns if (row, column) not in absent]
 
     @cached_property
-    def trainings(self) -> dict[tuple[str, str], Training]:
+    def specs(self) -> dict[tuple[str, str], CellSpec]:
         """What each cell trains.
 
         Raises:
-            ValueError: A cell without a supervision or without a loss.
+            InputError: A cell without a supervision or without a loss.
         """
         return {(row, column): self._training(row, column) for row in self.rows for column in self.columns}
 
-    def _training(self, row: str, column: str) -> Training:
+    def _training(self, row: str, column: str) -> CellSpec:
         files: dict[str, str] = {}
         changes: dict[str, Any] = {}
         labels = []
@@ -119,12 +120,12 @@ class Table:
                 changes = merge(changes, own)
                 labels.append(label)
         if set(files) != {"supervision", "losses"}:
-            raise ValueError(f"{self.name}.yaml: {row}/{column} needs a file of supervision and one of losses.")
-        return Training(files["supervision"], files["losses"], changes, tuple(labels))
+            raise InputError(f"{self.name}.yaml: {row}/{column} needs a file of supervision and one of losses.")
+        return CellSpec(files["supervision"], files["losses"], changes, tuple(labels))
 
 
 def full_supervision(dataset: str) -> tuple[str, float | None]:
     """Return the training that W/F compares with, and its published mIoU, percent, if there is one."""
     table = Table.load("table1")
     values: Mapping[str, list[float | None]] = table.paper.get(dataset, {})
-    return table.trainings["full", "pCE"].name, values.get("full", [None])[0]
+    return table.specs["full", "pCE"].name, values.get("full", [None])[0]

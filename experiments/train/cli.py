@@ -15,6 +15,7 @@ from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
 from datamodules.datamodule import SegmentationDataModule
+from datamodules.io.errors import InputError
 from experiments import RESULT
 from experiments.train.ending import telling_status
 from experiments.train.errors import brief
@@ -82,8 +83,7 @@ class CLI(LightningCLI):
         parser.add_argument("--base", type=list[str] | str | None, default=None, help="Files that this file changes.")
         parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=int)
         parser.link_arguments("data.num_classes", "model.network.init_args.num_classes", apply_on="instantiate")
-        for name in ("class_names", "mean", "std"):
-            parser.link_arguments(f"data.{name}", f"model.{name}", apply_on="instantiate")
+        parser.link_arguments("data.class_names", "model.class_names", apply_on="instantiate")
 
     def _parse_ckpt_path(self) -> None:
         """Do nothing: Lightning would let the checkpoint's hyperparameters override the command line's."""
@@ -96,7 +96,7 @@ class CLI(LightningCLI):
         if self.subcommand == "fit":
             started = (run / "checkpoints").is_dir()
             if started and not config.ckpt_path:
-                raise ValueError(
+                raise InputError(
                     f"{run} already holds a run. Continue it with --ckpt_path=last, or name another directory with "
                     "--trainer.default_root_dir."
                 )
@@ -149,12 +149,12 @@ def find_weights(given: str | None, run: Path) -> str:
         run: The run directory.
 
     Raises:
-        ValueError: There is no such checkpoint; the message names those of the run.
+        InputError: There is no such checkpoint; the message names those of the run.
     """
     path = run / "checkpoints" / f"{given}.ckpt" if given in ("best", "last") else Path(given or "")
     if not path.is_file():
         known = " ".join(str(file) for file in sorted(run.glob("checkpoints/*.ckpt"))) or f"none in {run}/checkpoints"
-        raise ValueError(f"--ckpt_path={given or ''} is no checkpoint; give best, last or a file. There are: {known}.")
+        raise InputError(f"--ckpt_path={given or ''} is no checkpoint; give best, last or a file. There are: {known}.")
     return str(path)
 
 
@@ -182,7 +182,7 @@ def run(args: Sequence[str]) -> None:
         args: "fit", "validate", "test" or "predict", and its options.
 
     Raises:
-        ValueError: Bad input that the parser cannot see.
+        InputError: Bad input that the parser cannot see.
         SystemExit: The run was stopped, see :func:`telling_status`.
     """
     for message in HARMLESS:

@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 
+from datamodules.io.errors import InputError
 from experiments import EXPERIMENTS
 
 
@@ -13,31 +14,31 @@ def find_config(name: str, folder: Path | None = None) -> Path:
     """Return the file that ``name`` stands for: beside ``folder``, in the working directory, or among the shipped ones.
 
     Raises:
-        ValueError: There is no such file; the message lists the shipped ones.
+        InputError: There is no such file; the message lists the shipped ones.
     """
     for root in (folder or Path(), EXPERIMENTS):
         if (root / name).is_file():
             return (root / name).resolve()
     shipped = sorted(str(path.relative_to(EXPERIMENTS)) for path in EXPERIMENTS.rglob("*.yaml"))
-    raise ValueError(f"There is no configuration {name!r}; shipped with the package: {', '.join(shipped)}.")
+    raise InputError(f"There is no configuration {name!r}; shipped with the package: {', '.join(shipped)}.")
 
 
 def expand(path: Path, below: Sequence[Path] = ()) -> list[Path]:
     """Return a file after all files it is based on, in the order in which they are merged.
 
     Raises:
-        ValueError: A file that is missing, is no mapping, is based on itself, or uses the key ``config``.
+        InputError: A file that is missing, is no mapping, is based on itself, or uses the key ``config``.
     """
     if path in below:
-        raise ValueError(f"{path} is based on itself: {' -> '.join(p.name for p in (*below, path))}.")
+        raise InputError(f"{path} is based on itself: {' -> '.join(p.name for p in (*below, path))}.")
     try:
         content = yaml.safe_load(path.read_text()) or {}
     except yaml.YAMLError as error:
-        raise ValueError(f"{path} is not valid YAML: {error}") from error
+        raise InputError(f"{path} is not valid YAML: {error}") from error
     if not isinstance(content, dict):
-        raise ValueError(f"{path} holds a {type(content).__name__}; write keys and values.")
+        raise InputError(f"{path} holds a {type(content).__name__}; write keys and values.")
     if "config" in content:  # merged shallowly and silently by jsonargparse
-        raise ValueError(f"{path} uses the key 'config'; name the files it changes under 'base'.")
+        raise InputError(f"{path} uses the key 'config'; name the files it changes under 'base'.")
     bases = content.get("base") or []
     names = [bases] if isinstance(bases, str) else bases
     files = [file for name in names for file in expand(find_config(name, path.parent), (*below, path))]
@@ -48,7 +49,7 @@ def expand_arguments(args: Sequence[str]) -> list[str]:
     """Replace each ``-c FILE`` or ``--config FILE`` by one ``--config`` per file that it is based on.
 
     Raises:
-        ValueError: See :func:`expand`.
+        InputError: See :func:`expand`.
     """
     expanded: list[str] = []
     rest = iter(args)

@@ -9,6 +9,7 @@ import torch
 from pytorch_lightning import LightningDataModule, Trainer
 from pytorch_lightning.utilities import rank_zero_only, rank_zero_warn
 
+from datamodules.io.errors import InputError
 from lightning_modules.fault_tolerance.checkpoints import LAST, PREVIOUS, SETTINGS, settings
 
 
@@ -19,7 +20,7 @@ def newest_checkpoint(run: Path) -> Path | None:
         run: The run directory.
 
     Raises:
-        ValueError: There are some, but none is whole.
+        InputError: There are some, but none is whole.
     """
     saved = [path for name in (LAST, PREVIOUS) if (path := run / "checkpoints" / name).is_file()]
     for path in saved:
@@ -27,7 +28,7 @@ def newest_checkpoint(run: Path) -> Path | None:
             return path
         _say(f"{path} is truncated or damaged; trying the one before")
     if saved:
-        raise ValueError(
+        raise InputError(
             f"No checkpoint in {run / 'checkpoints'} is readable. Remove {' and '.join(path.name for path in saved)} "
             "there to start from the beginning, or name another directory with --trainer.default_root_dir."
         )
@@ -50,11 +51,11 @@ def check_settings(path: Path, trainer: Trainer, datamodule: LightningDataModule
     """Compare a run with the one that left a checkpoint; another number of processes is only warned of.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It would not continue that run, but mix two; or the checkpoint is damaged.
+        InputError: There is no such file.
+        InputError: It would not continue that run, but mix two; or the checkpoint is damaged.
     """
     if path.is_file() and not is_whole(path):
-        raise ValueError(f"{path} is truncated or damaged. Continue from another checkpoint in {path.parent}.")
+        raise InputError(f"{path} is truncated or damaged. Continue from another checkpoint in {path.parent}.")
     before: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True).get(SETTINGS, {})
     now = settings(trainer, datamodule)
     changed = [name for name in before if name in now and before[name] != now[name]]
@@ -67,7 +68,7 @@ def check_settings(path: Path, trainer: Trainer, datamodule: LightningDataModule
     if changed:
         options = " ".join(f"--{name}={before[name]}" for name in changed)
         given = ", ".join(f"{name} {now[name]}" for name in changed)
-        raise ValueError(
+        raise InputError(
             f"{path} belongs to a run with {options}, not {given}, which decides the samples and the learning rate of "
             "every step. Continue with those options, or start a new run in another --trainer.default_root_dir."
         )

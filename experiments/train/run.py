@@ -15,7 +15,7 @@ def load_config(run: Path) -> dict[str, Any]:
     """Return the resolved configuration of a run, that of its last start.
 
     Raises:
-        FileNotFoundError: The directory holds no run.
+        InputError: The directory holds no run.
     """
     later = sorted(run.glob("config.*.yaml"), key=lambda path: int(path.suffixes[0][1:]))
     config: dict[str, Any] = yaml.safe_load([run / "config.yaml", *later][-1].read_text())
@@ -39,13 +39,13 @@ def load_model(run: Path, checkpoint: str = "best") -> WeakSegmentation:
         checkpoint: "best" (by mIoU on val) or "last".
 
     Raises:
-        FileNotFoundError: The run has no such checkpoint.
+        InputError: The run has no such checkpoint.
     """
     weights = torch.load(run / "checkpoints" / f"{checkpoint}.ckpt", map_location="cpu", weights_only=True)
     datamodule = load_datamodule(run)
     config = load_config(run)["model"]
     config["network"]["init_args"] |= {"num_classes": datamodule.num_classes, "pretrained": False}
-    config |= {name: getattr(datamodule, name) for name in ("class_names", "mean", "std")}
+    config["class_names"] = datamodule.class_names
     parser = ArgumentParser()
     parser.add_class_arguments(WeakSegmentation, "model")
     model: WeakSegmentation = parser.instantiate(parser.parse_object({"model": config})).model

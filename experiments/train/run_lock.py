@@ -4,6 +4,8 @@ import fcntl
 from pathlib import Path
 from typing import IO
 
+from datamodules.io.errors import InputError
+
 LOCK = "lock"
 
 
@@ -11,14 +13,14 @@ def lock(run: Path) -> IO[str]:
     """Keep others from training in a run directory while the returned file is open and this process lives.
 
     Raises:
-        ValueError: Another process trains there: one that a killed ``gatedcrf reproduce`` has left behind, say.
+        InputError: Another process trains there: one that a killed ``gatedcrf reproduce`` has left behind, say.
     """
     run.mkdir(parents=True, exist_ok=True)
     file = (run / LOCK).open("a")
     try:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # not flock, which the loader processes would keep
     except (BlockingIOError, PermissionError):
-        raise ValueError(
+        raise InputError(
             f"Another process trains in {run}. Wait until it has ended, or end it, and try again."
         ) from None
     except OSError:  # a file system that knows no locks

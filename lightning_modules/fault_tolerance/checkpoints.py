@@ -113,7 +113,7 @@ def settings(trainer: Trainer, datamodule: LightningDataModule | None) -> dict[s
     return {
         "trainer.max_steps": trainer.max_steps,
         "trainer.accumulate_grad_batches": trainer.accumulate_grad_batches,
-        "data.batch_size": getattr(datamodule, "batch_size", None),
+        "data.loader.batch_size": getattr(getattr(datamodule, "loader", None), "batch_size", None),
         "seed_everything": getattr(datamodule, "seed", None),
         "processes": trainer.world_size,
     }

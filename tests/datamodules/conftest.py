@@ -33,10 +33,10 @@ class Arrays(SegmentationDataset):
     def image(self, index: int) -> Image:
         return self.images[index]
 
-    def mask(self, index: int) -> LabelMap | None:
+    def dense_mask(self, index: int) -> LabelMap | None:
         return self.masks[index]
 
-    def labels(self, index: int) -> Labels:
+    def weak_labels(self, index: int) -> Labels:
         return self.all_labels[index]
 
 

@@ -125,7 +125,7 @@ def test_evaluation_reads_every_image_whole_and_in_order() -> None:
         batches = list(loader)
         assert [batch["name"] for batch in batches] == [[f"shapes_1_000{index}"] for index in range(3)]
         for index, batch in enumerate(batches):
-            assert torch.equal(batch["target"][0], torch.from_numpy(data.val_split().mask(index)))
+            assert torch.equal(batch["target"][0], torch.from_numpy(data.val_split().dense_mask(index)))
             assert batch["valid"].all()
     assert data.num_classes == len(data.class_names) == 6
 

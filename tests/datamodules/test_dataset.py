@@ -56,7 +56,7 @@ def test_whole_image_has_dense_truth_and_is_valid(dataset: SegmentationDataset) 
     assert len(whole) == 3
     sample = whole[0]
     np.testing.assert_array_equal(sample["image"].permute(1, 2, 0), dataset.image(0))
-    np.testing.assert_array_equal(sample["target"], dataset.mask(0))
+    np.testing.assert_array_equal(sample["target"], dataset.dense_mask(0))
     assert sample["valid"].shape == (20, 26)
     assert sample["valid"].all()
     assert sample["name"] == "image0"

@@ -83,8 +83,8 @@ def test_labels_and_masks_are_the_datasets_own(folder: Folder, tmp_path: Path) -
     build_cache(split, tmp_path)
     cached = CachedImages(split, tmp_path)
     for index in range(3):
-        np.testing.assert_array_equal(cached.mask(index), split.mask(index))
-        np.testing.assert_array_equal(cached.labels(index), split.labels(index))
+        np.testing.assert_array_equal(cached.dense_mask(index), split.dense_mask(index))
+        np.testing.assert_array_equal(cached.weak_labels(index), split.weak_labels(index))
 
 
 def test_images_are_decoded_once(tree: Path, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from datamodules.transforms import RandomScaleCropFlip
 from experiments import RESULT
 from experiments.cli import main
 from experiments.tables.cell import Cell
-from experiments.tables.table import Training
+from experiments.tables.table import CellSpec
 from experiments.train.run import load_datamodule
 
 SMALL = [
@@ -28,10 +28,10 @@ SMALL = [
     "--data.num_train=8",
     "--data.num_val=3",
     "--data.size=64",
-    "--data.crop=64",
-    "--data.batch_size=2",
+    "--data.augmentation.crop=64",
+    "--data.loader.batch_size=2",
     "--model.network.init_args.channels=16",
-    "--model.first_step=1",
+    "--model.regularizer_start_step=1",
 ]
 
 Fit = Callable[..., Path]
@@ -94,10 +94,10 @@ def fit_a_step() -> Callable[..., dict[str, Any]]:
         small = ["--trainer.max_steps=1", "--trainer.val_check_interval=1", "--trainer.num_sanity_val_steps=0"]
         small += [
             "--trainer.log_every_n_steps=1",
-            "--model.first_step=0",
+            "--model.regularizer_start_step=0",
             *(f"--model.network.init_args.{option}" for option in network),
         ]
-        small += ["--data.crop=32", "--data.batch_size=2", "--data.num_workers=0"]
+        small += ["--data.augmentation.crop=32", "--data.loader.batch_size=2", "--data.loader.num_workers=0"]
         small += ["--data.published_split=false"] if dataset in ("voc", "cityscapes") else []
         args = [part for config in configs for part in ("-c", config)]
         main(["fit", *args, *small, f"--trainer.default_root_dir={folder}", *options])
@@ -115,7 +115,7 @@ def labels_seen() -> Callable[[Path], Counter[int]]:
     def count(run: Path) -> Counter[int]:
         data = load_datamodule(run)
         split = data.train_split()
-        crops = AugmentedCrops(split, RandomScaleCropFlip(96, (1.0, 1.0), 0.0, data.transform.width), data.seed)
+        crops = AugmentedCrops(split, RandomScaleCropFlip(96, (1.0, 1.0), 0.0), data.seed, data.stroke_width)
         values = [v for k in range(len(split)) for v in crops[Draw(k, 0, k)]["target"].flatten().tolist()]
         return Counter(value for value in values if value != IGNORE_INDEX)
 
@@ -163,7 +163,7 @@ def make_cell() -> Callable[..., Cell]:
 
     def make(run: Path, *options: str) -> Cell:
         run.mkdir(parents=True)
-        training = Training("supervision/clicks.yaml", "losses/pce.yaml")
+        training = CellSpec("supervision/clicks.yaml", "losses/pce.yaml")
         return Cell(training, "shapes", "paper", 0, run, "clicks/pCE", "table1", options=options)
 
     return make

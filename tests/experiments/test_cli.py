@@ -27,9 +27,9 @@ def test_help_is_no_error(capsys: pytest.CaptureFixture[str]) -> None:
         ),
         (
             "unrecognized arguments: --model.wieght=3",
-            "unrecognized arguments: --model.wieght=3\n  Did you mean model.weight?",
+            "unrecognized arguments: --model.wieght=3\n  Did you mean model.regularizer_weight?",
         ),
     ],
 )
 def test_messages_keep_the_reason_only(message: str, expected: str) -> None:
-    assert brief(message, known=["model.weight", "trainer.max_steps"]) == expected
+    assert brief(message, known=["model.regularizer_weight", "trainer.max_steps"]) == expected

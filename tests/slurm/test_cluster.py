@@ -25,8 +25,14 @@ STEPS = 200
 OPTIONS = [
     "--trainer.accelerator=cpu",
     *(f"--trainer.max_steps={STEPS}", f"--trainer.val_check_interval={STEPS // 2}", "--trainer.log_every_n_steps=1"),
-    *("--data.num_train=16", "--data.num_val=3", "--data.size=96", "--data.crop=96", "--data.batch_size=4"),
-    *("--model.network.init_args.channels=16", "--model.first_step=1"),
+    *(
+        "--data.num_train=16",
+        "--data.num_val=3",
+        "--data.size=96",
+        "--data.augmentation.crop=96",
+        "--data.loader.batch_size=4",
+    ),
+    *("--model.network.init_args.channels=16", "--model.regularizer_start_step=1"),
 ]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "WANDB_MODE": "offline"}
 SETTINGS = "{time: '00:10:00', warning: 100, cpus_per_task: 1, memory: 1500M, gres: null, jobs: 2}"

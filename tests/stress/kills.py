@@ -25,8 +25,14 @@ ROOT = Path(__file__).parents[2]
 STATUS = {signal.SIGKILL: -signal.SIGKILL, signal.SIGTERM: 143, signal.SIGUSR1: 138}
 CONFIGS = ("base.yaml", "datasets/shapes.yaml", "supervision/clicks.yaml", "losses/gcrf_s.yaml")
 SMALL = (
-    *("--data.num_train=8", "--data.num_val=3", "--data.size=64", "--data.crop=64", "--data.batch_size=2"),
-    *("--model.network.init_args.channels=16", "--model.first_step=1", "--trainer.log_every_n_steps=1"),
+    *(
+        "--data.num_train=8",
+        "--data.num_val=3",
+        "--data.size=64",
+        "--data.augmentation.crop=64",
+        "--data.loader.batch_size=2",
+    ),
+    *("--model.network.init_args.channels=16", "--model.regularizer_start_step=1", "--trainer.log_every_n_steps=1"),
     *("--trainer.enable_model_summary=false", "--ckpt_path=last"),
 )
 STEP = "at step"
@@ -45,7 +51,12 @@ def start(run: Path, options: argparse.Namespace) -> subprocess.Popen[str]:
     command += [part for config in CONFIGS for part in ("-c", config)]
     command += [f"--trainer.max_steps={options.steps}", f"--trainer.val_check_interval={options.every * 3}"]
     command += [f"--trainer.callbacks.every_n_steps={options.every}", "--trainer.callbacks+=kills.Report"]
-    command += [f"--trainer.default_root_dir={run}", f"--data.num_workers={options.workers}", *SMALL, *options.others]
+    command += [
+        f"--trainer.default_root_dir={run}",
+        f"--data.loader.num_workers={options.workers}",
+        *SMALL,
+        *options.others,
+    ]
     path = f"{ROOT}:{Path(__file__).parent}"
     environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
     environment.pop("SLURM_JOB_ID", None)  # a job that runs this is not to be requeued

@@ -39,15 +39,15 @@ def clicked(cityscapes_root: Path) -> Path:
 def test_clicks_have_label_ids_in_the_file_and_those_of_void_are_left_out(clicked: Path) -> None:
     split = open_cityscapes(clicked).train_split()
     assert list(split.names) == [split.name(index) for index in range(len(split))] == NAMES
-    assert plain(split.labels(0)) == [(10, [[9, 4]]), (0, [[5.5, 33.25]]), (18, [[1, 2]])]
-    assert plain(split.labels(1)) == plain(split.labels(2)) == []
+    assert plain(split.weak_labels(0)) == [(10, [[9, 4]]), (0, [[5.5, 33.25]]), (18, [[1, 2]])]
+    assert plain(split.weak_labels(1)) == plain(split.weak_labels(2)) == []
 
 
 def test_clicks_may_have_train_ids_in_the_file(clicked: Path) -> None:
     items = [{"x": 1, "y": 2, "cls": label} for label in (0, 18, 7)]
     (clicked / "mine.json").write_text(json.dumps(dict.fromkeys(NAMES, items)))
     data = open_cityscapes(clicked, clicks=str(clicked / "mine.json"), train_ids=True)
-    assert [label for label, _ in plain(data.train_split().labels(1))] == [0, 18, 7]
+    assert [label for label, _ in plain(data.train_split().weak_labels(1))] == [0, 18, 7]
     (clicked / "mine.json").write_text(json.dumps({NAMES[0]: [{"x": 1, "y": 2, "cls": 19}]}))
     with pytest.raises(ValueError, match=r"mine\.json: .*no class of 0 to 18"):
         open_cityscapes(clicked, clicks=str(clicked / "mine.json"), train_ids=True).train_split()
@@ -63,10 +63,10 @@ def test_file_of_the_authors_is_found_too_and_a_path_wins(clicked: Path) -> None
     for turn, name in enumerate(["cityscapes_synthetic_clicks.json", "mine.json"]):
         (clicked / name).write_text(json.dumps({NAMES[0]: [{"x": turn, "y": turn, "cls": 8}]}))
     mine = open_cityscapes(clicked, clicks=str(clicked / "mine.json"))
-    assert plain(mine.train_split().labels(0)) == [(1, [[1, 1]])]
-    assert plain(open_cityscapes(clicked).train_split().labels(0))[0] == (10, [[9, 4]])
+    assert plain(mine.train_split().weak_labels(0)) == [(1, [[1, 1]])]
+    assert plain(open_cityscapes(clicked).train_split().weak_labels(0))[0] == (10, [[9, 4]])
     (clicked / "cityscapes_clicks.json").unlink()
-    assert plain(open_cityscapes(clicked).train_split().labels(0)) == [(1, [[0, 0]])]
+    assert plain(open_cityscapes(clicked).train_split().weak_labels(0)) == [(1, [[0, 0]])]
 
 
 def test_missing_clicks_are_refused_with_the_command_that_makes_them(cityscapes_root: Path) -> None:
@@ -76,7 +76,7 @@ def test_missing_clicks_are_refused_with_the_command_that_makes_them(cityscapes_
         open_cityscapes(cityscapes_root, clicks=str(cityscapes_root / "gone.json")).train_split()
     (cityscapes_root / "cityscapes_clicks.json").write_text("{}")
     with pytest.raises(ValueError, match=rf"does not name {NAMES[1]}; see: gatedcrf data cityscapes-clicks"):
-        open_cityscapes(cityscapes_root).train_split().labels(1)
+        open_cityscapes(cityscapes_root).train_split().weak_labels(1)
     with pytest.raises(ValueError, match=rf"(?s)3 problems:.*does not name {NAMES[0]}.*does not name {NAMES[2]}"):
         open_cityscapes(cityscapes_root).prepare_data()
 
@@ -86,16 +86,16 @@ def test_dense_masks_need_no_clicks(cityscapes_root: Path) -> None:
     assert data.check().problems == []
     for split in (data.train_split(), data.val_split()):
         for index in range(len(split)):
-            labels = split.labels(index)
+            labels = split.weak_labels(index)
             assert isinstance(labels, np.ndarray)
-            np.testing.assert_array_equal(labels, split.mask(index))
+            np.testing.assert_array_equal(labels, split.dense_mask(index))
             assert sorted(np.unique(labels).tolist()) == [0, 5, 7, 10, 11, 13, 255]
 
 
 def test_validation_sees_dense_masks_beside_clicks(clicked: Path) -> None:
     val = open_cityscapes(clicked).val_split()
     assert list(val.names) == ["frankfurt_000000_000294"]
-    for labels in (val.mask(0), val.labels(0)):
+    for labels in (val.dense_mask(0), val.weak_labels(0)):
         assert isinstance(labels, np.ndarray)
         assert (labels == 13).sum() == 24 + 36 + 40 + 40  # pixels of cars
 
@@ -136,7 +136,7 @@ def test_unlabeled_test_images_are_predicted_where_there_are_some(photographs_to
     split = open_cityscapes(photographs_to_predict).predict_split()
     assert isinstance(split, CityscapesDataset)
     assert list(split.names) == ["berlin_000000_000019", "berlin_000001_000019"]
-    assert split.mask(0) is None
+    assert split.dense_mask(0) is None
     assert split.image(1)[0, 0].tolist() == [9, 90, 200]
 
 
@@ -148,7 +148,7 @@ def test_validation_images_are_predicted_otherwise(cityscapes_root: Path) -> Non
 
 def test_crop_batch_and_width_are_those_of_the_paper(clicked: Path) -> None:
     data = CityscapesDataModule(str(clicked))
-    assert (data.transform.crop, data.batch_size, data.transform.width) == (768, 8, 1)
+    assert (data.augmentation.crop, data.loader.batch_size, data.stroke_width) == (768, 8, 1)
     assert (data.num_classes, data.class_names[0], data.class_names[18]) == (19, "road", "bicycle")
 
 

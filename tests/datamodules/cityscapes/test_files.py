@@ -86,7 +86,7 @@ def test_cities_with_other_numbers_than_published_are_named(cityscapes_root: Pat
 
 def test_every_label_id_becomes_its_class_or_void(save: Save) -> None:
     values = np.array([[*range(34), 255]], dtype=np.uint8)
-    mask = save("labelIds", values).mask("train", NAME)
+    mask = save("labelIds", values).dense_mask("train", NAME)
     assert mask.dtype == np.uint8
     assert mask.tolist() == [[*(TRAIN_ID.get(label, 255) for label in range(34)), 255]]
 
@@ -94,7 +94,7 @@ def test_every_label_id_becomes_its_class_or_void(save: Save) -> None:
 def test_mask_of_the_tree_has_the_classes_of_its_instances(
     cityscapes_root: Path, city_instances: NDArray[np.uint16]
 ) -> None:
-    mask = CityscapesFiles(cityscapes_root).mask("train", NAME)
+    mask = CityscapesFiles(cityscapes_root).dense_mask("train", NAME)
     for (y, x), value in np.ndenumerate(city_instances):
         assert mask[y, x] == TRAIN_ID.get(int(value) // 1000 or int(value), 255)
 
@@ -105,7 +105,7 @@ def test_value_that_is_no_label_id_is_refused_by_name(save: Save, value: int, dt
     values = np.full((4, 6), 7, dtype=dtype)
     values[2, 3] = value
     with pytest.raises(ValueError, match=rf"{NAME}_gtFine_labelIds\.png holds the value {value}, which is no labelId"):
-        save("labelIds", values).mask("train", NAME)
+        save("labelIds", values).dense_mask("train", NAME)
 
 
 @pytest.mark.parametrize("value", [34, 999, 34000, 65000])
@@ -124,7 +124,7 @@ def test_map_that_is_missing_truncated_or_colored_is_refused_by_name(cityscapes_
 
     def read() -> None:
         if kind == "labelIds":
-            files.mask("train", NAME)
+            files.dense_mask("train", NAME)
         else:
             files.simulate_clicks("train", NAME, SIMULATOR)
 

@@ -97,8 +97,8 @@ def test_dense_mask_is_the_smallest_instance_at_each_pixel(
     data = coco(*crowded, background=background, supervision="full")
     data.prepare_data()
     assert data.class_names == (["background"] if background else []) + ["dog", "cat"]
-    mask = data.train_split().mask(0)
-    assert np.array_equal(mask, data.train_split().labels(0))
+    mask = data.train_split().dense_mask(0)
+    assert np.array_equal(mask, data.train_split().weak_labels(0))
     assert capsys.readouterr().out.strip() == ""  # only what is left of the progress bar
     reference = COCO(str(data.train_annotations))
     drawn = {a["id"]: reference.annToMask(a) for a in reference.dataset["annotations"]}
@@ -137,11 +137,11 @@ def test_boxes_are_refused_or_unlabeled(coco: Open) -> None:
     expected = np.zeros((H, W), dtype=int)
     expected[2:8, 19:26] = 255  # every pixel that the box touches
     expected[4:12, 4:12] = 1
-    assert np.array_equal(data.train_split().mask(0), expected)
+    assert np.array_equal(data.train_split().dense_mask(0), expected)
 
 
 def test_what_only_has_keypoints_could_lie_anywhere(coco: Open) -> None:
-    mask = coco(SQUARE, NOSE, ignore_boxes=True).val_split().mask(0)
+    mask = coco(SQUARE, NOSE, ignore_boxes=True).val_split().dense_mask(0)
     assert (mask[4:12, 4:12] == 1).all()
     assert (mask == 255).sum() == H * W - 64
 
@@ -149,7 +149,7 @@ def test_what_only_has_keypoints_could_lie_anywhere(coco: Open) -> None:
 def test_touching_instances_of_a_class_get_a_click_each(coco: Open) -> None:
     right = {**SQUARE, "segmentation": [[12, 4, 20, 4, 20, 12, 12, 12]]}
     other = {**SQUARE, "category_id": 70, "segmentation": [[4, 15, 9, 15, 9, 20, 4, 20]]}
-    clicks = coco(SQUARE, right, other).train_split().labels(0)
+    clicks = coco(SQUARE, right, other).train_split().weak_labels(0)
     assert isinstance(clicks, list)
     assert all(click.is_click for click in clicks)
     found = [(click.label, *click.points[0].tolist()) for click in clicks if click.label]
@@ -163,7 +163,7 @@ def test_keypoints_stand_for_the_clicks_of_their_instance(coco: Open) -> None:
     for supervision, dogs in (("clicks", [(1, 8.5, 8.5)]), ("keypoints", [])):
         data = coco(SQUARE, cat, supervision=supervision)
         data.prepare_data()
-        clicks = data.train_split().labels(0)
+        clicks = data.train_split().weak_labels(0)
         assert isinstance(clicks, list)
         assert [(c.label, *c.points[0].tolist()) for c in clicks if c.label] == dogs + points
         assert sum(click.label == 0 for click in clicks) == 1
@@ -173,7 +173,7 @@ def test_no_background_click_lies_where_a_box_may_hide_an_object(coco: Open) -> 
     boxed = {**NOSE, "bbox": [0, 0, W, H - 3]}
     for background in (True, False):
         split = coco(boxed, supervision="keypoints", background=background).train_split()
-        clicks = split.labels(0)
+        clicks = split.weak_labels(0)
         assert isinstance(clicks, list)
         low = [click for click in clicks if click.points[0, 1] >= H - 3]
         assert [click.label for click in low] == [0] * background
@@ -181,7 +181,7 @@ def test_no_background_click_lies_where_a_box_may_hide_an_object(coco: Open) -> 
     data = coco(boxed, supervision="keypoints")
     assert data.train_split().mismatch(0) is None
     assert "has no segmentation" in str(data.val_split().mismatch(0))
-    nowhere = coco(NOSE, supervision="keypoints").train_split().labels(0)
+    nowhere = coco(NOSE, supervision="keypoints").train_split().weak_labels(0)
     assert isinstance(nowhere, list)
     assert [click.label for click in nowhere] == [2, 2]
 
@@ -191,11 +191,11 @@ def test_scribbles_stay_inside_and_do_not_depend_on_the_process(coco: Open) -> N
         SQUARE, {**SQUARE, "category_id": 70, "segmentation": [[20, 2, 30, 2, 30, 22]]}, supervision="scribbles"
     )
     split = data.train_split()
-    scribbles = split.labels(0)
+    scribbles = split.weak_labels(0)
     assert isinstance(scribbles, list)
     assert [scribble.label for scribble in scribbles] == [0, 1, 2]
     drawn = rasterize(scribbles, (H, W))
-    assert np.array_equal(drawn[drawn != 255], split.mask(0)[drawn != 255])
+    assert np.array_equal(drawn[drawn != 255], split.dense_mask(0)[drawn != 255])
     again = pickle.loads(pickle.dumps(data.train_split())).labels(0)
     assert [a.points.tolist() for a in again] == [a.points.tolist() for a in scribbles]
 

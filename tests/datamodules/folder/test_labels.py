@@ -36,7 +36,7 @@ def test_drawn_clicks_are_used_and_need_no_training_masks(folder: Folder, tree: 
     assert data.check().problems == []
     data.prepare_data()
     split = data.train_split()
-    assert [vectors(split.labels(index)) for index in range(3)] == [[(1, [[3.5, 4.5]])], [], []]
+    assert [vectors(split.weak_labels(index)) for index in range(3)] == [[(1, [[3.5, 4.5]])], [], []]
     with pytest.raises(ValueError, match=r"masks/train/train\.0\.png is missing"):
         folder(supervision="full").prepare_data()
     with pytest.raises(ValueError, match=r"masks/train/train\.0\.png is missing"):
@@ -52,7 +52,7 @@ def test_sparse_maps_are_used_and_checked(folder: Folder, tree: Path, save_mask:
         save_mask(tree / f"scribbles/train/train.{index}.png", sparse)
     data = folder(supervision="scribbles")
     data.prepare_data()
-    np.testing.assert_array_equal(data.train_split().labels(2), sparse)
+    np.testing.assert_array_equal(data.train_split().weak_labels(2), sparse)
     (tree / "scribbles/train/train.1.png").unlink()
     with pytest.raises(ValueError, match=r"scribbles/train/train\.1\.png is missing"):
         folder(supervision="scribbles").prepare_data()
@@ -63,7 +63,7 @@ def test_simulated_labels_lie_on_their_class(folder: Folder, supervision: str) -
     split = folder(supervision=supervision).train_split()
     full = folder(supervision="full").train_split()
     for index in range(3):
-        labels, mask = split.labels(index), full.labels(index)
+        labels, mask = split.weak_labels(index), full.weak_labels(index)
         assert isinstance(labels, list)
         assert isinstance(mask, np.ndarray)
         assert sorted(a.label for a in labels) == [0, 1]
@@ -78,11 +78,11 @@ def test_simulated_labels_are_read_from_the_cache_until_a_mask_changes(
     data.prepare_data()
     (cached,) = (tmp_path / "cache").glob("clicks-*.json")
     cached.write_text(json.dumps({"train.0": [{"class": 1, "points": [[1.5, 2.5]]}]}))
-    assert vectors(folder(cache_dir=str(tmp_path / "cache")).train_split().labels(0)) == [(1, [[1.5, 2.5]])]
+    assert vectors(folder(cache_dir=str(tmp_path / "cache")).train_split().weak_labels(0)) == [(1, [[1.5, 2.5]])]
     path = tree / "masks/train/train.0.png"
     os.utime(path, ns=(0, path.stat().st_mtime_ns + 10**9))
     data.prepare_data()
-    assert [label for label, _ in vectors(data.train_split().labels(0))] == [0, 1]
+    assert [label for label, _ in vectors(data.train_split().weak_labels(0))] == [0, 1]
     assert len(list((tmp_path / "cache").glob("clicks-*.json"))) == 2
 
 
@@ -90,7 +90,7 @@ def test_changed_simulator_does_not_read_the_old_cache(folder: Folder, tree: Pat
     folder().prepare_data()
     assert (tree / ".gatedcrf").is_dir()
     none = folder(click_simulator=ClickSimulator(min_area=10_000)).train_split()
-    assert none.labels(0) == []
+    assert none.weak_labels(0) == []
 
 
 def test_check_is_repeated_only_when_a_file_changed(folder: Folder, tree: Path) -> None:
@@ -130,8 +130,8 @@ def test_large_images_are_reduced_with_their_labels(folder: Folder, tree: Path) 
     data = folder(max_side=15)
     split, full = data.train_split(), folder(max_side=15, supervision="full").train_split()
     assert [split.image(index).shape[:2] for index in range(3)] == [(11, 15), (15, 11), (15, 15)]
-    assert [full.mask(index).shape for index in range(3)] == [(11, 15), (15, 11), (15, 15)]
-    drawn = rasterize(split.labels(1), (15, 11))
+    assert [full.dense_mask(index).shape for index in range(3)] == [(11, 15), (15, 11), (15, 15)]
+    drawn = rasterize(split.weak_labels(1), (15, 11))
     assert drawn[14, 10] == 1
     assert (drawn != 255).sum() == 1
 

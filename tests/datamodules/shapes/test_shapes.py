@@ -17,7 +17,7 @@ def test_scene_is_a_function_of_seed_and_index() -> None:
     for index in range(3):
         np.testing.assert_array_equal(first.image(index), again.image(index))
         np.testing.assert_array_equal(first.image(index), longer.image(index))
-        np.testing.assert_array_equal(first.mask(index), longer.mask(index))
+        np.testing.assert_array_equal(first.dense_mask(index), longer.dense_mask(index))
         assert not np.array_equal(first.image(index), other.image(index))
     assert not np.array_equal(first.image(0), first.image(1))
     assert len({first.name(0), first.name(1), other.name(0)}) == len(first) == 3
@@ -40,7 +40,7 @@ def test_maps_hold_the_six_classes_and_one_class_per_instance() -> None:
 def test_weak_labels_lie_on_their_own_class(supervision: str) -> None:
     dataset = ShapesDataset(12, 96, supervision, seed=0)
     for index in range(len(dataset)):
-        labels, mask = dataset.labels(index), dataset.mask(index)
+        labels, mask = dataset.weak_labels(index), dataset.dense_mask(index)
         assert isinstance(labels, list)
         assert all(isinstance(a, Annotation) and a.is_click == (supervision == "clicks") for a in labels)
         assert 0 in {a.label for a in labels}
@@ -54,7 +54,7 @@ def test_every_large_part_of_an_instance_is_clicked() -> None:
     """An instance that is whole or cut by others, but large, has at least one click on itself."""
     for index in range(8):
         _, _, instances = draw_scene(96, np.random.default_rng([0, index]))
-        clicks = ShapesDataset(index + 1, 96, "clicks", seed=0).labels(index)
+        clicks = ShapesDataset(index + 1, 96, "clicks", seed=0).weak_labels(index)
         assert isinstance(clicks, list)
         clicked = {int(instances[int(y), int(x)]) for x, y in (a.points[0] for a in clicks)}
         values, areas = np.unique(instances, return_counts=True)
@@ -63,9 +63,9 @@ def test_every_large_part_of_an_instance_is_clicked() -> None:
 
 def test_full_labels_are_the_mask() -> None:
     dataset = ShapesDataset(2, 48, "full", seed=0)
-    labels = dataset.labels(1)
+    labels = dataset.weak_labels(1)
     assert isinstance(labels, np.ndarray)
-    np.testing.assert_array_equal(labels, dataset.mask(1))
+    np.testing.assert_array_equal(labels, dataset.dense_mask(1))
 
 
 def test_unknown_supervision_is_refused() -> None:
@@ -109,5 +109,7 @@ def test_object_borders_are_color_edges() -> None:
 def test_images_are_the_same_on_every_machine() -> None:
     """Measured figures are of these pictures: a change of one pixel is a change of the benchmark."""
     dataset = ShapesDataset(2, 160, "clicks", seed=0)
-    digest = sha256(b"".join(dataset.image(i).tobytes() + dataset.mask(i).tobytes() for i in range(2))).hexdigest()
+    digest = sha256(
+        b"".join(dataset.image(i).tobytes() + dataset.dense_mask(i).tobytes() for i in range(2))
+    ).hexdigest()
     assert digest[:16] == "101cd146aa73e367"

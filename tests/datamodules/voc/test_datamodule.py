@@ -28,13 +28,13 @@ def open_voc(root: Path, **options: Any) -> VOCDataModule:
 
 
 def vectors(split: VOCDataset, name: str) -> list[tuple[int, list[list[float]]]]:
-    labels = split.labels(list(split.names).index(name))
+    labels = split.weak_labels(list(split.names).index(name))
     assert isinstance(labels, list)
     return [(a.label, a.points.tolist()) for a in labels]
 
 
 def label_map(split: VOCDataset, name: str) -> LabelMap:
-    labels = split.labels(list(split.names).index(name))
+    labels = split.weak_labels(list(split.names).index(name))
     assert isinstance(labels, np.ndarray)
     return labels
 
@@ -72,7 +72,7 @@ def test_clicks_are_those_of_both_files_as_they_are_with_the_background_on_top(v
 def test_click_outside_of_its_image_is_no_label_in_any_crop(voc_root: Path) -> None:
     data = open_voc(voc_root, crop=64, scale=(1.0, 1.0), flip=0.0, width=3)
     split = data.train_split()
-    labels = split.labels(2)
+    labels = split.weak_labels(2)
     assert isinstance(labels, list)
     assert [len(labels), len(drop_outside(labels, split.shape(2)))] == [4, 3]
     target = AugmentedCrops(split, data.transform, 0)[Draw(2, 0, 0)]["target"]
@@ -93,7 +93,7 @@ def test_images_that_one_file_of_clicks_lacks_are_refused_by_name(voc_root: Path
     del content["2008_000002"]
     path.write_text(json.dumps(content))
     with pytest.raises(ValueError, match=r"2008_000002 is not in every file of clicks; fetch them again"):
-        open_voc(voc_root).train_split().labels(2)
+        open_voc(voc_root).train_split().weak_labels(2)
     with pytest.raises(ValueError, match=r"^2008_000002 is not in every file of clicks"):
         open_voc(voc_root).prepare_data()
     background = voc_root / "voc_whats_the_point_bg_from_scribbles.json"
@@ -114,7 +114,7 @@ def test_index_of_a_pixel_becomes_its_center(scribbled: Callable[..., VOCDataset
     for x, y in [(12, 7), (0, 0), (39, 29)]:
         split = scribbled([("dog", [(x, y)])], width=1)
         assert vectors(split, "2007_000032") == [(12, [[x + 0.5, y + 0.5]])]
-        labels = split.labels(0)
+        labels = split.weak_labels(0)
         assert isinstance(labels, list)
         assert np.argwhere(rasterize(labels, (30, 40), 1) != 255).tolist() == [[y, x]]
 
@@ -142,7 +142,7 @@ def test_scribbles_of_an_image_of_another_size_are_refused(scribbled: Callable[.
         split = scribbled([("dog", [(5, 5)])], size)
         message = rf"drawn: the scribbles of 2007_000032 are for {message} pixels but .*2007_000032\.jpg has 40 x 30"
         with pytest.raises(ValueError, match=message):
-            split.labels(0)
+            split.weak_labels(0)
         assert "40 x 30" in str(split.problem(0, training=True))
 
 
@@ -153,7 +153,7 @@ def test_rasterizing_first_draws_the_same_vectors_on_the_image(voc_root: Path) -
             for flag in (False, True)
         )
         for index, name in enumerate(TRAIN_AUG):
-            labels = later.labels(index)
+            labels = later.weak_labels(index)
             assert isinstance(labels, list)
             expected = rasterize(drop_outside(labels, later.shape(index)), later.shape(index), width)
             np.testing.assert_array_equal(label_map(first, name), expected)
@@ -232,7 +232,7 @@ def test_dense_masks_are_those_of_training_or_of_validation(
     for supervision in ("clicks", "scribbles", "full"):
         val = open_voc(voc_root, supervision=supervision).val_split()
         assert list(val.names) == ["2007_000033"]
-        for labels in (val.mask(0), label_map(val, "2007_000033")):
+        for labels in (val.dense_mask(0), label_map(val, "2007_000033")):
             np.testing.assert_array_equal(labels, voc_masks["2007_000033"])
 
 

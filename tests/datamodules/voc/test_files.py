@@ -89,7 +89,7 @@ def test_mask_of_voc_wins_with_its_contour_and_sbd_gives_the_rest(
     files = VOCFiles(LAYOUTS[layout](voc_root))
     assert not np.array_equal(voc_masks["2007_000032"], sbd_masks["2007_000032"])
     for name in [*TRAIN_AUG, "2007_000033"]:
-        mask = files.mask(name)
+        mask = files.dense_mask(name)
         assert mask.dtype == np.uint8
         np.testing.assert_array_equal(mask, (sbd_masks | voc_masks)[name])
 
@@ -101,7 +101,7 @@ def test_released_sbd_wins_over_pngs_of_others(voc_root: Path, sbd_masks: Masks)
         PILImage.new("L", (40, 32), 7).save(folder / f"{name}.png")
     files = VOCFiles(voc_root)
     assert files.train_aug([]) == TRAIN_AUG
-    np.testing.assert_array_equal(files.mask("2008_000002"), sbd_masks["2008_000002"])
+    np.testing.assert_array_equal(files.dense_mask("2008_000002"), sbd_masks["2008_000002"])
 
 
 def test_without_sbd_names_come_from_the_weak_labels(voc_root: Path) -> None:
@@ -115,11 +115,11 @@ def test_without_sbd_names_come_from_the_weak_labels(voc_root: Path) -> None:
 def test_without_sbd_only_masks_of_voc_exist(voc_root: Path, voc_masks: Masks) -> None:
     files = VOCFiles(without_sbd(voc_root))
     for name, mask in voc_masks.items():
-        np.testing.assert_array_equal(files.mask(name), mask)
+        np.testing.assert_array_equal(files.dense_mask(name), mask)
     with pytest.raises(
         ValueError, match=r"needs SBD's mask of 2008_000002 and .*voc has none; see: gatedcrf data download sbd"
     ):
-        files.mask("2008_000002")
+        files.dense_mask("2008_000002")
 
 
 @pytest.mark.parametrize("inner", ["", "VOCdevkit", "VOCdevkit/VOC2012"])
@@ -168,7 +168,7 @@ def test_wrong_mat_is_refused_by_name(voc_root: Path, content: bytes | dict[str,
     elif content is not None:
         savemat(path, content)
     with pytest.raises(ValueError, match=rf"cls/2008_000002\.mat {message}"):
-        VOCFiles(voc_root).mask("2008_000002")
+        VOCFiles(voc_root).dense_mask("2008_000002")
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
@@ -177,7 +177,7 @@ def test_truncated_mat_is_refused_by_name(voc_root: Path, share: float) -> None:
     content = path.read_bytes()
     path.write_bytes(content[: int(share * len(content))])
     with pytest.raises(ValueError, match=r"2010_000001\.mat cannot be read as .*GTcls"):
-        VOCFiles(voc_root).mask("2010_000001")
+        VOCFiles(voc_root).dense_mask("2010_000001")
 
 
 def test_digest_is_the_md5_of_sorted_names_a_line_each() -> None:

@@ -122,7 +122,7 @@ def test_derived_background_is_trained_on_at_the_pixels_of_the_scribble(voc_root
     clicked = VOCDataModule(str(voc_root), clicks=clicks, **options).train_split()
     scribbled = VOCDataModule(str(voc_root), supervision="scribbles", **options).train_split()
     for index in range(len(clicked)):
-        points, strokes = clicked.labels(index), scribbled.labels(index)
+        points, strokes = clicked.weak_labels(index), scribbled.weak_labels(index)
         assert isinstance(points, np.ndarray)
         assert isinstance(strokes, np.ndarray)
         assert (points == 0).sum() == 2
@@ -151,7 +151,7 @@ def test_cityscapes_clicks_are_read_back_as_the_classes_of_the_pixels(cityscapes
     simulator = ClickSimulator(min_area=256, things=frozenset(range(11, 19)))
     split = data.train_split()
     for index, name in enumerate(TRAIN):
-        labels, mask = split.labels(index), split.mask(index)
+        labels, mask = split.weak_labels(index), split.dense_mask(index)
         assert isinstance(labels, list)
         assert mask is not None
         drawn = rasterize(labels, mask.shape)
@@ -212,7 +212,7 @@ def test_options_below_one_are_refused(cityscapes_root: Path, capsys: pytest.Cap
     assert f"{option} is 0" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("option", ["--min-area=1", "--mini=1", "--data.crop=3"])
+@pytest.mark.parametrize("option", ["--min-area=1", "--mini=1", "--data.augmentation.crop=3"])
 def test_unknown_options_are_refused(cityscapes_root: Path, capsys: pytest.CaptureFixture[str], option: str) -> None:
     with pytest.raises(SystemExit, match="2"):
         command("cityscapes-clicks", cityscapes_root, "--workers", "1", option)

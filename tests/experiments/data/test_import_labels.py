@@ -71,11 +71,11 @@ def test_labels_of_tools_become_a_folder_of_weak_labels(
     command = ["data", "import", tool, str(source), "--out", str(out)]
     main(command)
     assert ("1 labeled images are not in" in capsys.readouterr().out) == (tool != "label-studio")  # has no image b
-    clicks = FolderDataModule(str(out), supervision="clicks").train_split().labels(0)
+    clicks = FolderDataModule(str(out), supervision="clicks").train_split().weak_labels(0)
     assert [(c.label, c.points.round(9).tolist()) for c in clicks] == [(1, [[30.5, 4.0]])]
     fit_a_step(tmp_path / "run", "folder", "clicks", f"--data.root={out}")
     assert labels_seen(tmp_path / "run") == {1: 1}
-    scribbles = FolderDataModule(str(out), supervision="scribbles").train_split().labels(0)
+    scribbles = FolderDataModule(str(out), supervision="scribbles").train_split().weak_labels(0)
     assert [s.label for s in scribbles] == [1]
     assert all(((s.points > 2) & (s.points < 20)).all() for s in scribbles)
 
@@ -86,7 +86,7 @@ def test_labels_of_tools_become_a_folder_of_weak_labels(
     assert "clicks.json is already there" in capsys.readouterr().err
     assert (out / "scribbles.json").read_bytes() == before
     main([*command, "--regions", "clicks", "--force"])
-    clicks = FolderDataModule(str(out), supervision="clicks").train_split().labels(0)
+    clicks = FolderDataModule(str(out), supervision="clicks").train_split().weak_labels(0)
     assert [c.points.round(9).tolist() for c in clicks] == [[[11.5, 11.5]], [[30.5, 4.0]]]
 
 

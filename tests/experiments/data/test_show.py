@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from datamodules.folder.datamodule import FolderDataModule
+from datamodules.transforms import RandomScaleCropFlip
 from experiments.cli import main
 from experiments.data.show import INCHES, draw
 from lightning_modules.palette import voc_palette
@@ -22,7 +23,7 @@ def test_sheet_shows_a_click_large_before_and_after_augmentation(
     click = {"class": 1, "points": [[30.5, 20.5]]}
     (folder_root / "clicks.json").write_text(json.dumps({f"train{k}": [click] for k in range(3)}))
     out = tmp_path / "new" / "sheet.png"
-    options = ["--data.crop=64", "--data.scale=[1, 1]", "--data.flip=0"]
+    options = ["--data.augmentation.crop=64", "--data.augmentation.scale=[1, 1]", "--data.augmentation.flip=0"]
     main(["data", "show", str(folder_root), "--count=2", "--crops=1", f"--out={out}", *options])
     assert f"2 of 3 training images are in {out}" in capsys.readouterr().out
     sheet = np.array(Image.open(out).convert("RGB"))
@@ -33,7 +34,7 @@ def test_sheet_shows_a_click_large_before_and_after_augmentation(
 
 
 def test_sheet_has_a_row_per_image_and_names_the_classes(folder_root: Path) -> None:
-    data = FolderDataModule(str(folder_root), supervision="full", crop=32)
+    data = FolderDataModule(str(folder_root), supervision="full", augmentation=RandomScaleCropFlip(32))
     figure = draw([0, 2], data.train_split(), data, crops=3)
     assert [axis.get_title() for axis in figure.axes] == ["train0", "", "", "", "train2", "", "", ""]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["left", "right"]

@@ -8,14 +8,14 @@ import pytest
 
 from experiments.cli import main
 from experiments.tables.cell import Cell
-from experiments.tables.table import Table, Training
+from experiments.tables.table import CellSpec, Table
 from experiments.train.run import load_config
 
 TINY = (
     "--data.published_split=false",
-    "--data.crop=32",
-    "--data.batch_size=2",
-    "--data.num_workers=0",
+    "--data.augmentation.crop=32",
+    "--data.loader.batch_size=2",
+    "--data.loader.num_workers=0",
     "--model.network.init_args.backbone=resnet10t",
     "--model.network.init_args.pretrained=false",
     "--model.network.init_args.channels=16",
@@ -25,17 +25,17 @@ TINY = (
 )
 
 
-def distinct(dataset: str) -> dict[str, Training]:
+def distinct(dataset: str) -> dict[str, CellSpec]:
     """Return the trainings by name."""
     tables = [Table.load(f"table{number}") for number in range(1, 6)]
     cells = [(table, cell) for table in tables if dataset in table.paper for cell in table.cells(dataset)]
-    return {table.trainings[cell].name: table.trainings[cell] for table, cell in cells}
+    return {table.specs[cell].name: table.specs[cell] for table, cell in cells}
 
 
 VOC, CITYSCAPES = distinct("voc"), distinct("cityscapes")
 
 
-def step(root: Path, run: Path, dataset: str, training: Training, protocol: str = "paper") -> Cell:
+def step(root: Path, run: Path, dataset: str, training: CellSpec, protocol: str = "paper") -> Cell:
     options = (*TINY, f"--data.root={root}")
     cell = Cell(training, dataset, protocol, seed=0, run=run, label="row/column", table="table", options=options)
     cell.prepare()
@@ -65,7 +65,7 @@ def test_voc_cell_trains(voc_root: Path, tmp_path: Path, name: str) -> None:
         xy = float(name.partition("sigma_xy=")[2])
         assert regularizer["init_args"]["kernels"][0]["sigma"]["xy"] == xy
     if "lambda=" in name:
-        assert config["model"]["weight"] == float(name.partition("lambda=")[2])
+        assert config["model"]["regularizer_weight"] == float(name.partition("lambda=")[2])
     if "3x3" in name:
         assert config["data"]["init_args"]["width"] == 3
 
@@ -77,7 +77,7 @@ def test_cityscapes_cell_trains(cityscapes_root: Path, tmp_path: Path, name: str
     config = load_config(cell.run)["model"]
     clicks = name.startswith("clicks")
     assert config["supervised_loss"]["init_args"]["class_weights"] == ("batch" if clicks else None)
-    assert config["first_step"] == (100 if clicks and "gcrf" in name else 0)
+    assert config["regularizer_start_step"] == (100 if clicks and "gcrf" in name else 0)
 
 
 @pytest.mark.parametrize("dataset", ["voc", "cityscapes"])
@@ -87,21 +87,21 @@ def test_protocol_of_the_authors_trains(dataset: str, voc_root: Path, cityscapes
     cell = step(root, tmp_path / "run", dataset, VOC["clicks.gcrf_s"], protocol="authors")
     config = load_config(cell.run)
     assert config["data"]["init_args"]["window_scale"] is True
-    assert config["model"]["first_step"] == 451
+    assert config["model"]["regularizer_start_step"] == 451
     assert config["model"]["supervised_loss"]["init_args"]["class_weights"] == "dataset"
     assert config["model"]["regularizer"]["init_args"]["authors_denominator"] is True
 
 
 def test_a_changed_cell_is_refused_and_says_what_changed(tmp_path: Path) -> None:
     def prepare(table: str, **changes: str) -> None:
-        training = Table.load("table4").trainings["clicks", table]
+        training = Table.load("table4").specs["clicks", table]
         Cell(training, "voc", "paper", 0, tmp_path, "a/b", "t", options=tuple(changes.values())).prepare()
 
     prepare("lambda=0.3", steps="--trainer.max_stops=7")  # nothing was trained by this, so it may be corrected
     prepare("lambda=0.2", where="--data.root=here", steps="--trainer.max_steps=7")
     (tmp_path / "checkpoints").mkdir()
     record = json.loads((tmp_path / "cell.json").read_text())
-    assert record["config"]["model"]["weight"] == 0.2
+    assert record["config"]["model"]["regularizer_weight"] == 0.2
     prepare("lambda=0.2", where="--data.root=there", steps="--trainer.max_steps=7")  # a moved folder changes nothing
     with pytest.raises(ValueError, match=r"config\.model\.weight: 0\.2 before, 0\.3 now"):
         prepare("lambda=0.3", where="--data.root=here", steps="--trainer.max_steps=7")

@@ -10,7 +10,7 @@ from lightning_modules.deeplab_v3plus import DeepLabV3Plus
 
 
 def cell(dataset: str, *options: str) -> Cell:
-    training = Table.load("table1").trainings["clicks", "GCRF_s"]
+    training = Table.load("table1").specs["clicks", "GCRF_s"]
     return Cell(
         training, dataset, "paper", 0, Path("run"), "clicks/GCRF_s", "table1", options=("--data.root=here", *options)
     )
@@ -25,6 +25,6 @@ def test_hours_are_operations_of_all_steps_over_the_speed() -> None:
 def test_options_of_the_cell_count() -> None:
     hours = gpu_hours(cell("voc"))
     assert gpu_hours(cell("voc", "--trainer.max_steps=45000")) == pytest.approx(hours / 2)
-    assert gpu_hours(cell("voc", "--data.batch_size=24")) == pytest.approx(hours / 2, rel=1e-6)
-    assert gpu_hours(cell("voc", "--data.crop=512")) == pytest.approx(4 * hours, rel=0.05)
+    assert gpu_hours(cell("voc", "--data.loader.batch_size=24")) == pytest.approx(hours / 2, rel=1e-6)
+    assert gpu_hours(cell("voc", "--data.augmentation.crop=512")) == pytest.approx(4 * hours, rel=0.05)
     assert gpu_hours(cell("shapes")) < hours / 1000

@@ -36,7 +36,7 @@ def test_each_row_is_an_image_its_truth_and_its_predictions(finished: Path) -> N
     for row, index in enumerate(spread(split, 2)):
         image, truth, prediction, nothing = pictures(figure)[4 * row : 4 * row + 4]
         np.testing.assert_array_equal(image[0], split.image(index))
-        np.testing.assert_array_equal(truth[0], colorize(np.asarray(split.mask(index))))
+        np.testing.assert_array_equal(truth[0], colorize(np.asarray(split.dense_mask(index))))
         np.testing.assert_array_equal(prediction[0], colorize(predict(finished, [index])[0]))
         assert not nothing
 
@@ -58,7 +58,7 @@ def test_bandwidths_show_the_largest_gain_above_the_largest_loss(finished: Path,
     predicted = {run: predict(run, indices) for run in (finished, other)}
     gains = {}
     for index in indices:
-        truth = np.asarray(split.mask(index))
+        truth = np.asarray(split.dense_mask(index))
         for label in np.unique(truth):
             of_class = [predicted[run][index] == label for run in (other, finished)]
             wide, narrow = ((m & (truth == label)).sum() / (m | (truth == label)).sum() for m in of_class)
@@ -67,7 +67,7 @@ def test_bandwidths_show_the_largest_gain_above_the_largest_loss(finished: Path,
         image, truth, narrow, wide = (found[0] for found in pictures(figure)[4 * row : 4 * row + 4])
         (place,) = [k for k in indices if np.array_equal(image, split.image(k))]
         labels = [label for (k, label), gain in gains.items() if k == place and gain == value]
-        assert any(np.array_equal(truth[..., 0] > 0, split.mask(place) == label) for label in labels)
+        assert any(np.array_equal(truth[..., 0] > 0, split.dense_mask(place) == label) for label in labels)
         assert any(np.array_equal(wide[..., 1] > 0, predicted[other][place] == label) for label in labels)
         assert any(np.array_equal(narrow[..., 2] > 0, predicted[finished][place] == label) for label in labels)
         assert f"{100 * value:+.0f} points" in figure.axes[4 * row].get_ylabel()

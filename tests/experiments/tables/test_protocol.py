@@ -29,8 +29,8 @@ WINDOW, CROP = "data.init_args.window_scale", "model.inference.crop"
         ("shapes", "clicks.gcrf_s", {}),
         ("cityscapes", "full.gcrf_s", {}),
         ("cityscapes", "clicks.pce", {WEIGHTS: "batch"}),
-        ("cityscapes", "clicks.gcrf_sd", {WEIGHTS: "batch", "model.first_step": 100}),
-        ("cityscapes", "clicks.gcrf_s.3x3", {WEIGHTS: "batch", "model.first_step": 100}),
+        ("cityscapes", "clicks.gcrf_sd", {WEIGHTS: "batch", "model.regularizer_start_step": 100}),
+        ("cityscapes", "clicks.gcrf_s.3x3", {WEIGHTS: "batch", "model.regularizer_start_step": 100}),
     ],
 )
 def test_paper_stabilizes_only_clicks_on_cityscapes(dataset: str, training: str, expected: dict[str, Any]) -> None:
@@ -42,7 +42,7 @@ def test_paper_stabilizes_only_clicks_on_cityscapes(dataset: str, training: str,
     [
         ("voc", "full.pce", {WINDOW: True, CROP: 512}),
         ("voc", "clicks.pce", {WINDOW: True, CROP: 512, WEIGHTS: "dataset"}),
-        ("cityscapes", "full.gcrf", {WINDOW: True, "model.first_step": 451, DENOMINATOR: True}),
+        ("cityscapes", "full.gcrf", {WINDOW: True, "model.regularizer_start_step": 451, DENOMINATOR: True}),
     ],
 )
 def test_authors_code_does_the_same_to_every_supervision(dataset: str, training: str, expected: dict[str, Any]) -> None:

@@ -84,17 +84,19 @@ def test_a_changed_configuration_is_refused(
     runs: Path, folder: Path, small: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     measured = result(folder, "full.pce")
-    assert "exit status 2" in reproduce(runs, [*small, "--model.weight=0.3"])
+    assert "exit status 2" in reproduce(runs, [*small, "--model.regularizer_weight=0.3"])
     error = capsys.readouterr().err
     assert "another configuration" in error
-    assert "--model.weight=0.3" in error
+    assert "--model.regularizer_weight=0.3" in error
     assert result(folder, "full.pce") == measured
 
 
 def test_a_result_without_checkpoints_is_not_relabeled(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Checkpoints are what is removed first where disks are full."""
     run = tmp_path / "shapes/full.pce/seed0"
-    assert "exit status 1" in reproduce(tmp_path, ["--data.crop=0"], cells=("full/pCE",))  # recorded, never trained
+    assert "exit status 1" in reproduce(
+        tmp_path, ["--data.augmentation.crop=0"], cells=("full/pCE",)
+    )  # recorded, never trained
     (run / RESULT).write_text('{"miou": 1.0}')
     assert "exit status 2" in reproduce(tmp_path, [], cells=("full/pCE",))
     assert "another configuration" in capsys.readouterr().err
@@ -136,7 +138,7 @@ def test_dry_run_prints_commands_that_run_and_their_cost(tmp_path: Path, small: 
     lines = printed.getvalue().splitlines()
     assert len(lines) == 2 * 10 + 1
     assert lines[0].startswith("clicks/lambda=0.05/seed0: 0.0 GPU hours")
-    assert "--model.weight=0.05" in lines[1]
+    assert "--model.regularizer_weight=0.05" in lines[1]
     assert "--seed_everything=1" in lines[11]
     assert lines[-1].startswith("10 runs, ")
     assert not any(tmp_path.iterdir())

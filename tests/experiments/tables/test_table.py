@@ -54,7 +54,7 @@ def test_tables_have_38_distinct_trainings_and_one_value_for_each() -> None:
         for dataset, rows in table.paper.items():
             for row, column in table.cells(dataset):
                 value = rows[row][list(table.columns).index(column)]
-                values.setdefault((dataset, table.trainings[row, column].name), set()).add(value)
+                values.setdefault((dataset, table.specs[row, column].name), set()).add(value)
     assert len(values) == 38
     assert all(len(published) == 1 for published in values.values())
 
@@ -62,7 +62,7 @@ def test_tables_have_38_distinct_trainings_and_one_value_for_each() -> None:
 def test_a_training_is_told_by_its_name() -> None:
     settings: dict[str, str] = {}
     for name in PUBLISHED:
-        for training in Table.load(name).trainings.values():
+        for training in Table.load(name).specs.values():
             known = settings.setdefault(training.name, repr((training.supervision, training.loss, training.changes)))
             assert known == repr((training.supervision, training.loss, training.changes))
     assert len(set(settings.values())) == len(settings)
@@ -76,21 +76,19 @@ def test_cells_are_those_published_for_a_dataset_and_all_for_another() -> None:
 
 
 def test_cells_change_what_the_row_and_the_column_say() -> None:
-    changes = {cell: training.changes for cell, training in Table.load("table2").trainings.items()}
+    changes = {cell: training.changes for cell, training in Table.load("table2").specs.items()}
     assert changes["3x3", "GCRF"] == {"data": {"init_args": {"width": 3}}}
     assert changes["1x1", "GCRF"] == {}
-    windows = [
-        t.changes["model"]["regularizer"]["init_args"] for t in Table.load("table3").trainings.values() if t.changes
-    ]
+    windows = [t.changes["model"]["regularizer"]["init_args"] for t in Table.load("table3").specs.values() if t.changes]
     assert {(w["radius"], w["kernels"][0]["sigma"]["xy"]) for w in windows} == {(3, 3.0), (8, 10.0)}
     assert {w["kernels"][0]["sigma"]["rgb"] for w in windows} == {0.1}
-    lambdas = {column: t.changes.get("model") for (_, column), t in Table.load("table4").trainings.items()}
+    lambdas = {column: t.changes.get("model") for (_, column), t in Table.load("table4").specs.items()}
     assert lambdas.pop("lambda=0.1") is None
-    assert lambdas == {name: {"weight": float(name.removeprefix("lambda="))} for name in lambdas}
+    assert lambdas == {name: {"regularizer_weight": float(name.removeprefix("lambda="))} for name in lambdas}
 
 
 def test_column_replaces_the_supervision_of_its_row() -> None:
-    trainings = Table.load("table5").trainings
+    trainings = Table.load("table5").specs
     assert trainings["clicks", "Full"].name == trainings["scribbles", "Full"].name == "full.pce"
     assert not trainings["clicks", "Full"].weak
     assert trainings["clicks", "Weak"].name == "clicks.gcrf_s"
@@ -114,6 +112,6 @@ def test_a_table_that_does_not_fit_is_refused(tmp_path: Path, monkeypatch: pytes
         "rows: {a: supervision/clicks.yaml}\ncolumns: {b: {model: {}}}\npaper: {voc: {a: [1]}}"
     )
     with pytest.raises(ValueError, match="a/b needs a file of supervision and one of losses"):
-        _ = Table.load("loss").trainings
+        _ = Table.load("loss").specs
     with pytest.raises(ValueError, match="shipped with the package"):
         Table.load("table99")

@@ -72,15 +72,15 @@ def test_predict_writes_class_indices(finished: Path, tmp_path: Path) -> None:
     ("option", "expected"),
     [
         ("--trainer.max_step=3", "trainer.max_steps"),
-        ("--model.wieght=3", "model.weight"),
+        ("--model.wieght=3", "model.regularizer_weight"),
         ("--trainer.max_steps=lots", "lots"),
         ("--data.supervision=boxes", "shapes has clicks, scribbles, full"),
         ("--model.regularizer.radius=0", "radius is 0"),
         ("--model.regularizer.radiuss=3", "radiuss"),
-        ("--data.crop=big", "big"),
+        ("--data.augmentation.crop=big", "big"),
         ("--config=nope.yaml", "shipped with the package"),
         ("--model.network.backbone=resnet0", "timm has no backbone"),
-        ("--data.batch_size=1", "multiple"),
+        ("--data.loader.batch_size=1", "multiple"),
     ],
 )
 def test_bad_input_ends_in_a_short_message(

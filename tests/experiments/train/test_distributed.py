@@ -57,7 +57,7 @@ def test_two_processes_count_the_same_as_one(
 ) -> None:
     """Train on two ranks, then evaluate three images on one and on two: torch's own sampler would repeat an image."""
     config, trained = finished / "config.yaml", tmp_path / "trained"
-    two = ("--trainer.devices=2", "--data.batch_size=4", "--trainer.max_steps=2")
+    two = ("--trainer.devices=2", "--data.loader.batch_size=4", "--trainer.max_steps=2")
     call(ONE, "fit", config, trained, *two, "-c", "wandb.yaml")
     check_that_one_process_logged(trained, read_wandb)
     options = (f"--ckpt_path={trained / 'checkpoints/last.ckpt'}", "--predictions.of_evaluations=true")
@@ -99,7 +99,7 @@ def logged(run: Path, *names: str) -> list[tuple[float, ...]]:
 
 def test_two_processes_train_as_one(finished: Path, tmp_path: Path) -> None:
     """The same samples at each step, the same loss, and the same weights but for rounding."""
-    options = ("--data.batch_size=4", "--model.supervised_loss.class_weights=batch")
+    options = ("--data.loader.batch_size=4", "--model.supervised_loss.class_weights=batch")
     options += ("--model.network=test_distributed.PlainNetwork", "--model.gate_destination=true")
     printed = [
         call(ONE, "fit", finished / "config.yaml", tmp_path / "one", *options),

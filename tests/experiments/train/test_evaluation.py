@@ -51,7 +51,7 @@ def test_ways_of_inference_are_named_and_keep_apart(finished: Path, tmp_path: Pa
         with torch.inference_mode():
             probs = model(torch.from_numpy(split.image(index)).permute(2, 0, 1)[None])
         np.testing.assert_array_equal(written, probs.argmax(1)[0])
-        right += int((written == split.mask(index)).sum())
+        right += int((written == split.dense_mask(index)).sum())
     assert other["pixel_accuracy"] == pytest.approx(100 * right / (3 * 64 * 64), abs=1e-4)
 
 

@@ -38,7 +38,7 @@ def test_voc_clicks_train_and_predict(voc_root: Path, tmp_path: Path, fit_a_step
 
 
 def test_voc_clicks_rasterized_first(voc_root: Path, tmp_path: Path, fit_a_step: Fit, labels_seen: Count) -> None:
-    options = ["--data.rasterize_first=true", "--data.width=3"]
+    options = ["--data.rasterize_first=true", "--data.stroke_width=3"]
     fit_a_step(tmp_path / "run", "voc", "clicks", f"--data.root={voc_root}", *options)
     assert labels_seen(tmp_path / "run") == {0: 3 * 18, 1: 9, 12: 9, 20: 9}
 

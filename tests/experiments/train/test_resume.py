@@ -18,7 +18,7 @@ from pytorch_lightning import Callback, Trainer
 from experiments import RESULT
 from experiments.cli import main
 from experiments.tables.cell import Cell
-from experiments.tables.table import Training
+from experiments.tables.table import CellSpec
 from experiments.train.resume import check_settings
 from experiments.train.run import load_config, load_datamodule
 
@@ -101,7 +101,7 @@ def test_resumed_run_equals_an_uninterrupted_one(fit: Any, finished: Path, tmp_p
     checkpoint = f"class_path: pytorch_lightning.callbacks.ModelCheckpoint, init_args: {{{init}}}"
     keep_all = f"--trainer.callbacks+={{{checkpoint}}}"
     fit(keep_all, run=tmp_path / "whole")
-    resumed = fit("--data.num_workers=2", f"--ckpt_path={tmp_path / 'step=2.ckpt'}", run=tmp_path / "resumed")
+    resumed = fit("--data.loader.num_workers=2", f"--ckpt_path={tmp_path / 'step=2.ckpt'}", run=tmp_path / "resumed")
     weights = load(resumed / "checkpoints" / "last.ckpt")["state_dict"]
     torch.testing.assert_close(weights, load(finished / "checkpoints" / "last.ckpt")["state_dict"], rtol=0, atol=0)
 
@@ -115,8 +115,10 @@ def test_a_run_is_not_started_over_another(fit: Any, finished: Path, capsys: pyt
 
 
 def test_command_line_beats_the_checkpoint(fit: Any, stopped: Path, tmp_path: Path) -> None:
-    run = fit(f"--ckpt_path={stopped / 'checkpoints/last.ckpt'}", "--model.weight=0.55", run=tmp_path / "run")
-    assert load_config(run)["model"]["weight"] == 0.55
+    run = fit(
+        f"--ckpt_path={stopped / 'checkpoints/last.ckpt'}", "--model.regularizer_weight=0.55", run=tmp_path / "run"
+    )
+    assert load_config(run)["model"]["regularizer_weight"] == 0.55
 
 
 def test_command_line_sets_the_learning_rate_of_a_resumed_run(fit: Any, stopped: Path, tmp_path: Path) -> None:
@@ -130,7 +132,7 @@ def test_command_line_sets_the_learning_rate_of_a_resumed_run(fit: Any, stopped:
     ("option", "remedy"),
     [
         ("--trainer.max_steps=8", "--trainer.max_steps=4"),
-        ("--data.batch_size=4", "--data.batch_size=2"),
+        ("--data.loader.batch_size=4", "--data.loader.batch_size=2"),
         ("--seed_everything=1", "--seed_everything=0"),
         ("--trainer.accumulate_grad_batches=2", "--trainer.accumulate_grad_batches=1"),
     ],
@@ -203,7 +205,7 @@ def test_two_processes_do_not_train_in_one_directory(fit: Any, tmp_path: Path) -
         with pytest.raises(SystemExit, match="2"):
             fit("--ckpt_path=last", run=run)
         with pytest.raises(ValueError, match="Another process trains"):
-            Cell(Training("supervision/clicks.yaml", "losses/pce.yaml"), "shapes", "paper", 0, run, "", "").prepare()
+            Cell(CellSpec("supervision/clicks.yaml", "losses/pce.yaml"), "shapes", "paper", 0, run, "", "").prepare()
         assert [path.name for path in run.iterdir()] == ["lock"]
         first.kill()
     fit("--ckpt_path=last", run=run)

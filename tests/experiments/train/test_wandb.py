@@ -131,7 +131,7 @@ def test_sweep_is_tables_3_and_4_in_commands_that_parse(tmp_path: Path) -> None:
     """As the agent of W&B does it: each combination through the shell and the real command line."""
     sweep = yaml.safe_load((EXPERIMENTS / "sweep.yaml").read_text())
     values = {name: parameter["values"] for name, parameter in sweep["parameters"].items()}
-    assert sorted(values["model.weight"]) == [0.05, 0.1, 0.15, 0.2, 0.3]
+    assert sorted(values["model.regularizer_weight"]) == [0.05, 0.1, 0.15, 0.2, 0.3]
     last = {"args": {name: {"value": options[-1]} for name, options in values.items()}}
     macros = {**create_sweep_command_args(last), "env": ["/usr/bin/env"]}
     command: list[str] = []
@@ -145,7 +145,7 @@ def test_sweep_is_tables_3_and_4_in_commands_that_parse(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr[-2000:]
     config = yaml.safe_load(done.stdout)
-    assert config["model"]["weight"] == 0.3
+    assert config["model"]["regularizer_weight"] == 0.3
     assert config["model"]["regularizer"]["init_args"]["radius"] == 8
     assert config["model"]["regularizer"]["init_args"]["kernels"][0]["sigma"] == {"rgb": 0.1, "xy": 10.0}
     assert config["trainer"]["default_root_dir"] == "runs/sweep/abc123"

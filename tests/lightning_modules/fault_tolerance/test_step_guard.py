@@ -54,7 +54,9 @@ def make_module(call: int = 0, kind: str = "loss") -> WeakSegmentation:
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(3, 4, 3, stride=4, padding=1), nn.BatchNorm2d(4))
     options = {"class_names": "abcd", "mean": [120.0, 110, 100], "std": [60.0, 50, 40]}
-    return WeakSegmentation(network, PartialCrossEntropyLoss(), regularizer=Poison(call, kind), weight=1.0, **options)
+    return WeakSegmentation(
+        network, PartialCrossEntropyLoss(), regularizer=Poison(call, kind), regularizer_weight=1.0, **options
+    )
 
 
 def load(folder: Path, name: str = "last") -> dict[str, Any]:
