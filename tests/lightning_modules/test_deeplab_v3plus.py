@@ -7,6 +7,7 @@ import timm
 import torch
 from torch import nn
 
+from datamodules.io.errors import InputError
 from lightning_modules.deeplab_v3plus import DeepLabV3Plus
 
 TINY = {"backbone": "resnet10t", "pretrained": False, "channels": 16, "low_level_channels": 8}
@@ -78,13 +79,13 @@ def test_other_families_of_backbones_can_be_dilated(backbone: str) -> None:
     ],
 )
 def test_unfit_backbone_or_stride_is_refused(options: dict[str, object], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(InputError, match=message):
         DeepLabV3Plus(3, **{**TINY, **options})
 
 
 def test_missing_weight_file_is_named(tmp_path: Path) -> None:
     missing = tmp_path / "nowhere.pth"
-    with pytest.raises(FileNotFoundError, match=r"nowhere\.pth.*resnet10t, or false"):
+    with pytest.raises(InputError, match=r"nowhere\.pth.*resnet10t, or false"):
         DeepLabV3Plus(3, **{**TINY, "pretrained": str(missing)})
 
 
@@ -92,8 +93,8 @@ def test_a_file_without_the_weights_is_refused(tmp_path: Path) -> None:
     """timm would load what fits, here nothing, and go on with random weights."""
     weights = timm.create_model("resnet18", pretrained=False).state_dict()
     torch.save({f"network.encoder.{name}": weight for name, weight in weights.items()}, tmp_path / "prefixed.pth")
-    with pytest.raises(ValueError, match=r"prefixed\.pth does not hold the weights of resnet18"):
+    with pytest.raises(InputError, match=r"prefixed\.pth does not hold the weights of resnet18"):
         DeepLabV3Plus(3, backbone="resnet18", pretrained=str(tmp_path / "prefixed.pth"))
     torch.save(weights, tmp_path / "other.pth")
-    with pytest.raises(ValueError, match=r"does not hold the weights of resnet34"):
+    with pytest.raises(InputError, match=r"does not hold the weights of resnet34"):
         DeepLabV3Plus(3, backbone="resnet34", pretrained=str(tmp_path / "other.pth"))

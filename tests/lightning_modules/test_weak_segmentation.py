@@ -67,7 +67,7 @@ def test_one_step_is_sgd_with_decay_on_every_parameter(trainer: Trainer, module:
 def test_regularizer_joins_after_warm_up_with_its_weight(trainer: Trainer, module: Module, loader: Loader) -> None:
     log, recorder = Log(), Recorder()
     trainer(max_steps=5, callbacks=[log]).fit(
-        module(regularizer=recorder, first_step=3, weight=0.5), loader(SIZE, SIZE)
+        module(regularizer=recorder, regularizer_start_step=3, regularizer_weight=0.5), loader(SIZE, SIZE)
     )
     added = [metrics["train/loss"] - metrics["train/cross_entropy"] for metrics in log.metrics]
     assert added == pytest.approx([0, 0, 0, 3.5, 3.5], abs=1e-5)
