@@ -120,7 +120,7 @@ class Cell:
         """Add a logger: one W&B run per cell, grouped by table."""
         tags = [self.dataset, self.spec.name.partition(".")[0], self.protocol]
         settings = {"group": f"{self.table} {self.dataset}", "name": self.name, "tags": tags}
-        logger = {"class_path": "lightning_modules.loggers.wandb_logger.ForgivingWandbLogger", "init_args": settings}
+        logger = {"class_path": "lightning_modules.loggers.ForgivingWandbLogger", "init_args": settings}
         return [f"--trainer.logger+={json.dumps(logger)}"]
 
     def result(self) -> dict[str, Any] | None:

@@ -2,15 +2,14 @@
 
 import sys
 from pathlib import Path
-from typing import Any
 from zipfile import ZipFile
 
 import torch
 from pytorch_lightning import LightningDataModule, Trainer
-from pytorch_lightning.utilities import rank_zero_only, rank_zero_warn
+from pytorch_lightning.utilities import rank_zero_only
 
 from datamodules.io.errors import InputError
-from lightning_modules.fault_tolerance.checkpoints import LAST, PREVIOUS, SETTINGS, settings
+from lightning_modules.fault_tolerance.checkpoints import LAST, PREVIOUS
 
 
 def newest_checkpoint(run: Path) -> Path | None:
@@ -48,30 +47,13 @@ def is_whole(path: Path) -> bool:
 
 
 def check_settings(path: Path, trainer: Trainer, datamodule: LightningDataModule) -> None:
-    """Compare a run with the one that left a checkpoint; another number of processes is only warned of.
+    """Refuse a damaged checkpoint.
 
     Raises:
-        InputError: There is no such file.
-        InputError: It would not continue that run, but mix two; or the checkpoint is damaged.
+        InputError: The checkpoint is damaged.
     """
     if path.is_file() and not is_whole(path):
         raise InputError(f"{path} is truncated or damaged. Continue from another checkpoint in {path.parent}.")
-    before: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True).get(SETTINGS, {})
-    now = settings(trainer, datamodule)
-    changed = [name for name in before if name in now and before[name] != now[name]]
-    if "processes" in changed:
-        changed.remove("processes")
-        rank_zero_warn(
-            f"{path} is from {before['processes']} processes and continues on {now['processes']}: the same samples at "
-            "each step, but sums in another order, and BatchNorm without synchronization over other shares."
-        )
-    if changed:
-        options = " ".join(f"--{name}={before[name]}" for name in changed)
-        given = ", ".join(f"{name} {now[name]}" for name in changed)
-        raise InputError(
-            f"{path} belongs to a run with {options}, not {given}, which decides the samples and the learning rate of "
-            "every step. Continue with those options, or start a new run in another --trainer.default_root_dir."
-        )
 
 
 @rank_zero_only

@@ -1,4 +1,4 @@
-"""Weights are found in the hub's cache; without it and a network, the message says what to do."""
+"""Weights in the hub's cache are used; without cache and network, the error names the remedy."""
 
 import urllib.error
 import urllib.request
@@ -14,7 +14,7 @@ from lightning_modules.pretrained import find_weights
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache, and no network."""
+    """Empty the cache and cut the network."""
 
     def refuse(*_: object, **__: object) -> NoReturn:
         raise urllib.error.URLError("no route to host")
