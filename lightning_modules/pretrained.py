@@ -20,8 +20,7 @@ def find_weights(backbone: str) -> Path:
         backbone: timm model name with weight tag, for example "resnet34.tv_in1k".
 
     Raises:
-        InputError: timm has no pretrained weights for this model, or they are neither cached nor reachable. The
-            message says which file to fetch and how to pass it.
+        InputError: timm has no pretrained weights for this model, or they are neither cached nor reachable.
     """
     config = timm.get_pretrained_cfg(backbone) if timm.is_model_pretrained(backbone) else None
     if config is None or not config.hf_hub_id:
@@ -54,11 +53,9 @@ def check_weights(backbone: str, path: Path) -> None:
     """
     held = load_state_dict(str(path), use_ema=False)
     wanted = timm.create_model(backbone, pretrained=False, num_classes=0).state_dict()
-    fits = [held[name].shape == weight.shape for name, weight in wanted.items() if name in held]
-    expected = [name for name in wanted if not name.endswith("num_batches_tracked")]
-    missing = [name for name in expected if name not in held]
-    if missing or not all(fits):
+    wrong = [name for name, weight in wanted.items() if name not in held or held[name].shape != weight.shape]
+    if any(not name.endswith("num_batches_tracked") for name in wrong):  # old files lack these counters
         raise InputError(
-            f"{path} does not hold the weights of {backbone}: {len(missing)} of {len(expected)} tensors are missing, "
-            f"{len(fits) - sum(fits)} differ in shape. Pass the file that timm publishes for this backbone."
+            f"{path} does not hold the weights of {backbone}: {len(wrong)} of {len(wanted)} tensors are missing or "
+            "differ in shape. Pass the file that timm publishes for this backbone."
         )

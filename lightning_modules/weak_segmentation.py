@@ -32,8 +32,8 @@ class WeakSegmentation(LightningModule):
             see ``GatedCRFLoss``. ``None`` trains with the supervised loss alone.
         regularizer_weight: lambda.
         regularizer_start_step: First optimizer step with the regularizer.
-        gate_source: Pass m^src: only pixels inside the image send messages (GCRF_s).
-        gate_destination: Pass m^dst: only pixels without a label receive messages (GCRF_s,d).
+        gate_source: Pass m^src: only pixels inside the image are sources (GCRF_s).
+        gate_destination: Pass m^dst: only pixels without a label are destinations (GCRF_s,d).
         learning_rate: Initial learning rate. It decays to 0 at ``trainer.max_steps``.
         momentum: Momentum of SGD.
         weight_decay: Weight decay of SGD, on all parameters.

@@ -47,9 +47,7 @@ class EvaluationReport(Callback):
             table = Table("class", "IoU")
             for row in _rows(evaluation):
                 table.add_row(*row)
-            console = Console()
-            console.print(_title(evaluation), highlight=False)
-            console.print(table)
+            Console().print(_title(evaluation), table, sep="\n", highlight=False)
 
     on_test_end = on_validation_end
 
