@@ -118,7 +118,7 @@ def test_random_numbers_of_a_step_do_not_depend_on_earlier_draws(
 
     def draws(seed: int = 0, extra: int = -1) -> Draws:
         draw, model = Draw(extra), module()
-        pl.seed_everything(seed)
+        torch.manual_seed(seed)
         trainer(max_steps=3, callbacks=[StepSeed(), draw]).fit(model, data)
         return draw.draws
 
