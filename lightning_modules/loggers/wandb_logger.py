@@ -90,7 +90,7 @@ def has_api_key() -> bool:
     """Return whether there is an API key in the environment or in the netrc file, where ``wandb login`` writes it."""
     if os.environ.get("WANDB_API_KEY"):
         return True
-    host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
+    host = urlparse(os.environ.get("WANDB_BASE_URL", wandb.Settings().base_url)).hostname or ""
     try:
         return netrc(os.environ.get("NETRC")).authenticators(host) is not None
     except (OSError, NetrcParseError):
