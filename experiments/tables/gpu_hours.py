@@ -3,7 +3,7 @@
 import json
 from functools import cache
 
-from experiments.benchmarks.cost import step_flops
+from experiments.benchmarks.train_step import step_flops
 from experiments.tables.cell import Cell
 from experiments.tables.cell_settings import data_settings, find_class
 

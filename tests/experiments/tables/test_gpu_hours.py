@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.benchmarks.cost import step_flops
+from experiments.benchmarks.train_step import step_flops
 from experiments.tables.cell import Cell
 from experiments.tables.gpu_hours import SUSTAINED_TFLOPS, gpu_hours
 from experiments.tables.table import Table
