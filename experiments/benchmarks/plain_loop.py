@@ -6,7 +6,6 @@ from importlib import import_module
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.amp.grad_scaler import GradScaler
 from torch.optim import SGD
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
@@ -68,7 +67,6 @@ class PlainLoop:
         self.supervised, self.regularizer = PartialCrossEntropyLoss(), GatedCRFLoss(engine=variant.engine)
         self.optimizer = SGD(self.network.parameters(), lr=7e-3, momentum=0.9, weight_decay=1e-4)
         self.schedule = LambdaLR(self.optimizer, lambda step: (1 - min(step, steps) / steps) ** 0.9)
-        self.scaler = GradScaler(device.type, enabled=self.precision == torch.float16)
 
     def step(self, batch: Sample) -> None:
         """Train on a batch."""
@@ -79,9 +77,8 @@ class PlainLoop:
             logits = self.network(image).float()
         resized = F.interpolate(logits, size=image.shape[-2:], mode="bilinear", align_corners=False)
         loss = self.supervised(resized, target) + 0.1 * self.energy(logits, image, valid)
-        self.scaler.scale(loss).backward()
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
+        loss.backward()
+        self.optimizer.step()
         self.schedule.step()
 
     def standardize(self, image: Tensor) -> Tensor:

@@ -88,7 +88,6 @@ VARIANTS = {
     "float32": Variant(),
     "channels_last": Variant(channels_last=True),
     "bf16": Variant(precision="bfloat16"),
-    "fp16": Variant(precision="float16"),
     "compile": Variant(compiled=True),
     "channels_last+bf16": Variant(channels_last=True, precision="bfloat16"),
     "channels_last+bf16+compile": Variant(channels_last=True, precision="bfloat16", compiled=True),

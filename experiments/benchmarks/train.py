@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 
-from datamodules.io.errors import InputError
 from experiments.benchmarks.lightning_overhead import measure_overhead
 from experiments.benchmarks.measure import find_device, hardware
 from experiments.benchmarks.photographs import PhotographFolder
@@ -39,17 +38,11 @@ OVERHEAD = (
 
 
 def run(options: Namespace) -> None:
-    """Measure, print the tables, and write train.json and train.md.
-
-    Raises:
-        InputError: fp16 without a GPU.
-    """
+    """Measure, print the tables, and write train.json and train.md."""
     device = find_device()
     gpu = device.type == "cuda"
-    if not gpu and "fp16" in (options.rows or ()):
-        raise InputError("--rows names fp16, which needs a GPU; use bf16.")
     sizes = options.sizes or (["voc", "cityscapes"] if gpu else ["voc_small", "folder_small"])
-    variants = {name: VARIANTS[name] for name in options.rows or VARIANTS if gpu or name != "fp16"}
+    variants = {name: VARIANTS[name] for name in options.rows}
     workers = (8 if gpu else 1) if options.num_workers is None else options.num_workers
     result: Result = {"hardware": hardware(device), "num_workers": workers, "sizes": {}}
     for name in sizes:

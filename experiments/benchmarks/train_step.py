@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from copy import deepcopy
 from functools import partial
 from statistics import median
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import nn
@@ -24,13 +24,6 @@ BUDGET = 60.0  # seconds for the repeats of one variant
 Figures = dict[str, Any]
 
 
-class Pace(NamedTuple):
-    """Seconds per step, and those of them spent waiting for data."""
-
-    step: float
-    wait: float
-
-
 def measure_steps(
     data: PhotographFolder, variants: Mapping[str, Variant], device: torch.device, repeats: int
 ) -> dict[str, Figures | str]:
@@ -40,10 +33,10 @@ def measure_steps(
         name: if_it_fits(partial(_start, data.size, variant, batch, device)) for name, variant in variants.items()
     }
     running = {name: start for name, start in started.items() if not isinstance(start, str)}
-    paces: dict[str, list[Pace]] = {name: [] for name in running}
+    paces: dict[str, list[tuple[float, float]]] = {name: [] for name in running}
     for _ in range(repeats):
         for name, (loop, _) in running.items():
-            if sum(pace.step for pace in paces[name]) * (STEPS + WARMUP) < BUDGET:
+            if sum(step for step, _ in paces[name]) * (STEPS + WARMUP) < BUDGET:
                 paces[name].append(_measure_pace(loop, data.loader(WARMUP + STEPS)))
     return {
         name: start if isinstance(start, str) else start[1] | _summarize(paces[name], data.size.batch)
@@ -76,8 +69,11 @@ def _start(size: TrainSize, variant: Variant, batch: Sample, device: torch.devic
     return loop, {"mib": mib, "flops": flops, **times}
 
 
-def _measure_pace(loop: PlainLoop, loader: DataLoader[Sample]) -> Pace:
-    """Train on a loader. Each step ends before the next batch is requested, so that only real waiting counts."""
+def _measure_pace(loop: PlainLoop, loader: DataLoader[Sample]) -> tuple[float, float]:
+    """Return the seconds per step, and those of them spent waiting for data.
+
+    Each step ends before the next batch is requested, so that only real waiting counts.
+    """
     batches = iter(loader)
     for _ in range(WARMUP):
         loop.step(next(batches))
@@ -89,11 +85,11 @@ def _measure_pace(loop: PlainLoop, loader: DataLoader[Sample]) -> Pace:
         wait += time.perf_counter() - asked
         loop.step(batch)
         synchronize(loop.device)
-    return Pace((time.perf_counter() - start) / STEPS, wait / STEPS)
+    return (time.perf_counter() - start) / STEPS, wait / STEPS
 
 
-def _summarize(paces: list[Pace], batch: int) -> dict[str, float]:
-    step, wait = median(pace.step for pace in paces), median(pace.wait for pace in paces)
+def _summarize(paces: list[tuple[float, float]], batch: int) -> dict[str, float]:
+    step, wait = (median(times) for times in zip(*paces, strict=True))
     return {"step_ms": 1e3 * step, "wait_ms": 1e3 * wait, "images_per_second": batch / step}
 
 

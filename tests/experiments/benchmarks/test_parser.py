@@ -22,7 +22,7 @@ def test_command_names_the_function_that_runs_it(command: str) -> None:
         (["loss", "--repeats", "x"], "--repeats: invalid integer value: 'x'"),
         (["loss", "--sizes", "x"], "voc8"),
         (["train", "--steps", "3"], "--steps: 3 is too small; use 4 or more"),
-        (["train", "--step", "8"], "--step"),
+        (["train", "--rep", "8"], "unrecognized arguments: --rep"),
     ],
 )
 def test_bad_options_are_refused(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:

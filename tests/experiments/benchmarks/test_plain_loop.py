@@ -34,9 +34,9 @@ def test_plain_loop_and_lightning_train_the_same_weights(photographs: Photograph
 
 def test_clock_runs_from_the_third_batch_to_the_last(photographs: PhotographFolder) -> None:
     loop = PlainLoop(photographs.size, Variant(), CPU, steps=6)
-    durations = iter([0.4, 0.4, 0.1, 0.2, 0.3, 0.4])
+    durations = iter([0.2, 0.2, 0.05, 0.1, 0.15, 0.2])
     loop.step = lambda batch: time.sleep(next(durations))  # type: ignore[method-assign]
-    assert 0.2 <= seconds_per_step(loop, photographs.loader(6)) < 0.3
+    assert 0.1 <= seconds_per_step(loop, photographs.loader(6)) < 0.15
 
 
 @pytest.mark.parametrize("variant", [Variant(channels_last=True), Variant(precision="bfloat16")])

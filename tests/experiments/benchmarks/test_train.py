@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 import torch
 
-from datamodules.io.errors import InputError
 from experiments.benchmarks import train
 from experiments.benchmarks.measure import hardware
 from experiments.benchmarks.parser import make_parser
@@ -50,9 +49,3 @@ def test_tables_report_the_measurements(photographs: PhotographFolder) -> None:
         OVERHEAD_HEADER,
         ["2, 32, 3", "test_resnet", "100", "101", "1.0", "1.0 %", "-1.0 to 5.0 %"],
     ]
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU runs fp16")
-def test_fp16_on_a_cpu_is_refused() -> None:
-    with pytest.raises(InputError, match="needs a GPU"):
-        train.run(make_parser().parse_args(["train", "--rows", "fp16"]))
