@@ -69,7 +69,8 @@ def make_methods(paths: list[Path], cache: Path) -> dict[str, Callable[[int], An
         height, width = read_image(path).shape[:2]
         points = rng.uniform(0, (width, height), (CLICKS, 2))
         labels = rng.integers(CLASSES, size=CLICKS, dtype=np.uint8)
-        matrix = transform._draw(height, width, np.random.default_rng([SEED, 0, index]))  # the generator of Draw below
+        generator = np.random.default_rng([SEED, 0, index])  # as for Draw below
+        matrix = transform.draw_matrix(height, width, generator)
         examples.append(Example(path, points, labels, matrix))
     weak = {
         e.path.stem: [Annotation(int(c), p[None]) for p, c in zip(e.points, e.labels, strict=True)] for e in examples
