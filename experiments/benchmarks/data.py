@@ -83,9 +83,9 @@ def to_text(result: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
     conditions = (
         f"{result['hardware']}, {versions}. {result['images']} images of {result['kib']:.0f} KiB and "
-        f"{result['megapixels']:.2f} megapixels on average, a crop of {CROP} x {CROP} with a zoom of 0.5 to 2 and "
-        f"{CLICKS} clicks of each, the same in every row; batches of {BATCH}, one process, one thread, median of "
-        f"{result['repeats']} turns."
+        f"{result['megapixels']:.2f} megapixels on average. Every row makes the same samples: crops of "
+        f"{CROP} x {CROP} with a zoom of 0.5 to 2 and {CLICKS} clicks. Batches of {BATCH}, one process, one thread, "
+        f"median of {result['repeats']} runs."
     )
     table, times = [HEADER], result["ms"]
     for name, source in METHODS.items():

@@ -20,10 +20,11 @@ def to_text(result: Result) -> str:
     """Return the conditions and the table as Markdown."""
     limits = result["limits"]
     conditions = (
-        f"{result['hardware']}. Forward and backward, float32, median. Floor: the larger of the bytes over "
-        f"{limits['bytes_per_second'] / 1e9:.0f} GB/s (copy) and the multiply-adds over "
-        f"{limits['multiply_adds_per_second'] / 1e9:.0f} G/s (matrix product), both measured. Error: of the gradient, "
-        "relative to float64. Share of a training step: of DeepLab-v3+ with ResNet-34, with softmax and pooling."
+        f"{result['hardware']}. Median time of forward and backward in float32. Floor: the longer time of moving the "
+        f"bytes at {limits['bytes_per_second'] / 1e9:.0f} GB/s and computing the multiply-adds at "
+        f"{limits['multiply_adds_per_second'] / 1e9:.0f} G/s, the measured speeds of a copy and a matrix product. "
+        "Error: the larger one of loss and gradient, relative to float64; bf16: that of the gradient with bfloat16 "
+        "predictions. Training step: DeepLab-v3+ with ResNet-34; the loss includes softmax and pooling."
     )
     return f"{conditions}\n\n{to_markdown([HEADER, *(line for size in result['sizes'] for line in _lines(size))])}"
 

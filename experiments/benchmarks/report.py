@@ -13,14 +13,7 @@ def save_json(path: Path, result: dict[str, Any]) -> None:
 
 
 def publish(folder: Path, name: str, result: dict[str, Any], text: str) -> None:
-    """Print a report and write it as ``name``.json and ``name``.md.
-
-    Args:
-        folder: Created if it is missing.
-        name: Stem of both files.
-        result: Measurements.
-        text: Markdown.
-    """
+    """Print the Markdown ``text`` and write it as ``name``.md, and the measurements as ``name``.json."""
     save_json(folder / f"{name}.json", result)
     atomic_write(folder / f"{name}.md", text)
     print(text, f"Results are in {folder}.", sep="\n")

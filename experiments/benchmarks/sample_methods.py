@@ -25,12 +25,12 @@ from experiments.benchmarks.photographs import CLICKS
 
 CROP, CLASSES, SEED = 256, 21, 0
 METHODS = {
-    "floor": "the decoder alone, without a sample",
+    "floor": "decoding alone, without making a sample",
     "ours": "files, decoded every time",
     "ours, cached": "--data.loader.image_cache",
     "torchvision": "decode_image; v2.functional: resize, crop and flip of Image, KeyPoints and, for padding, Mask",
-    "torchvision, crop first": "v2.functional.resized_crop of the image alone, clicks moved by hand, no Mask",
-    "authors' way": "Pillow: perspective transform of image and padding, then an ellipse per click",
+    "torchvision, crop first": "v2.functional.resized_crop of the image; clicks moved by hand; no Mask",
+    "authors' way": "Pillow: perspective transform of image and padding, one ellipse per click",
 }
 
 

@@ -31,9 +31,9 @@ OVERHEAD_HEADER = [
     "of the turns",
 ]
 OVERHEAD = (
-    "`gatedcrf fit` with the callbacks and loggers of base.yaml, logged every 10 steps, the progress bar drawn as on a "
-    "terminal, beside a plain loop without any: the same network, batches and updates, float32, in alternation. Share: "
-    "the median over the turns of what a step takes longer than that of the plain loop beside it."
+    "`gatedcrf fit` with the callbacks and loggers of base.yaml, logging every 10 steps with the progress bar of a "
+    "terminal, compared with a plain loop: the same network, batches and updates in float32, in alternating runs. "
+    "Share: added time relative to the plain loop, as the median and the range over pairs of runs."
 )
 
 
@@ -67,10 +67,11 @@ def _measure(data: PhotographFolder, variants: dict[str, Variant], device: torch
 def to_text(result: Result) -> str:
     """Return the conditions and both tables as Markdown."""
     conditions = (
-        f"{result['hardware']}, {result['num_workers']} loader processes, median of turns in alternation. A step: "
-        "standardization, network, both losses, backward, SGD; crops with clicks from image files, by the loader of a "
-        "run. CRF term: its share, forward and backward, of a step on a batch in memory. Peak: weights, momentum, and "
-        "what a step adds. TFLOP: convolutions and matrix products of forward and backward, counted."
+        f"{result['hardware']}, {result['num_workers']} loader processes, medians of alternating measurements. "
+        "A step: standardization, network, both losses, backward and SGD on crops with clicks, read from image files "
+        "by the training loader. CRF term: share of its forward and backward pass in a step on a batch in memory. "
+        "Peak: weights, momentum, and the memory a step adds. TFLOP: counted convolutions and matrix products, forward "
+        "and backward."
     )
     sizes = list(result["sizes"].values())
     steps = [_step_row(size["setting"], name, row) for size in sizes for name, row in size["rows"].items()]
