@@ -17,7 +17,7 @@ from experiments.benchmarks.plain_loop import PlainLoop, seconds_per_step
 from experiments.benchmarks.settings import WARMUP, Variant
 from experiments.cli import main
 
-CONFIGS = ("base.yaml", "datasets/folder.yaml", "supervision/clicks.yaml", "losses/gcrf_s.yaml")
+CONFIGS = ("datasets/folder.yaml", "supervision/clicks.yaml")
 LOG_EVERY = 10  # steps, five times as often as in base.yaml
 
 

@@ -1,11 +1,16 @@
 """Command line of ``gatedcrf benchmark``."""
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from experiments.benchmarks.settings import DATA_IMAGES, LOSS_SIZES, TRAIN_SIZES, VARIANTS, WARMUP
+
+
+def parse(args: Sequence[str]) -> argparse.Namespace:
+    """Parse a command line that begins with "benchmark"."""
+    return make_parser().parse_args(args[1:])
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -20,7 +20,7 @@ from datamodules.image_cache import CachedImages, build_cache
 from datamodules.io.images import read_image
 from datamodules.sample import IGNORE_INDEX
 from datamodules.sampler import Draw
-from datamodules.transforms import Matrix, RandomScaleCropFlip
+from datamodules.transforms import RandomScaleCropFlip
 from experiments.benchmarks.photographs import CLICKS
 
 CROP, CLASSES, SEED = 256, 21, 0
@@ -47,7 +47,7 @@ class Example(NamedTuple):
     path: Path
     points: NDArray[np.float64]
     labels: NDArray[np.uint8]
-    matrix: Matrix
+    matrix: NDArray[np.float64]
 
     def moved(self) -> NDArray[np.float64]:
         """Return the clicks in the crop."""

@@ -9,9 +9,9 @@ import torch
 
 from experiments.benchmarks import train
 from experiments.benchmarks.measure import hardware
-from experiments.benchmarks.parser import make_parser
 from experiments.benchmarks.photographs import PhotographFolder
 from experiments.benchmarks.train import OVERHEAD_HEADER, STEP_HEADER, to_text
+from experiments.cli import main
 
 
 def test_command_writes_both_tables(
@@ -19,7 +19,7 @@ def test_command_writes_both_tables(
 ) -> None:
     monkeypatch.setitem(train.TRAIN_SIZES, "folder_small", photographs.size)
     arguments = ["--sizes", "folder_small", "--rows", "float32", "--steps", "4", "--repeats", "1", "--num_workers", "0"]
-    train.run(make_parser().parse_args(["train", *arguments, "--out", str(tmp_path)]))
+    main(["benchmark", "train", *arguments, "--out", str(tmp_path)])
     result: dict[str, Any] = json.loads((tmp_path / "train.json").read_text())
     text = (tmp_path / "train.md").read_text()
     assert text in capsys.readouterr().out
