@@ -19,7 +19,7 @@ from experiments.benchmarks.measure import (
 )
 from lightning_modules.deeplab_v3plus import DeepLabV3Plus
 from losses import GatedCRFLoss, GaussianKernel, PartialCrossEntropyLoss
-from losses.autograd import choose_engine
+from losses.engines import choose_engine
 
 BUDGET = 20.0  # seconds for the turns of one engine
 TRAINABLE = 2**21  # input pixels of a batch; more do not fit the memory and the patience of a CPU
