@@ -57,13 +57,13 @@ def energy_and_gradient(
     pairs, gated_filter = Neighborhood(features, source, destination, mixture, radius), FILTERS[engine]
     if compatibility is None:  # Eq. 11: Psi = 1/2 sum_ab w_ab (1 - y_a . y_b), dPsi/dy = -S
         repelling = pairs._replace(mixture=mixture._replace(weights=[-weight for weight in weights]))
-        gradient, energy = gated_filter(probs, probs, repelling, constant=1)
+        gradient, energy = gated_filter(probs, probs, repelling, 1)
         return energy, gradient
     even = compatibility if symmetric else (compatibility + compatibility.T) / 2
-    gradient, energy = gated_filter(probs, _product(even, probs), pairs, constant=0)  # Eq. 9
+    gradient, energy = gated_filter(probs, _product(even, probs), pairs, 0)  # Eq. 9
     if not symmetric:
         odd = _product(compatibility - even, probs)
-        more, rest = gated_filter(probs, odd, pairs._replace(sign=-1), constant=0)
+        more, rest = gated_filter(probs, odd, pairs._replace(sign=-1), 0)
         gradient, energy = gradient.add_(more), energy + rest
     return energy, gradient.to(probs.dtype)
 
@@ -89,7 +89,7 @@ def energy_feature_gradient(
         values, transposed = _product(compatibility, probs), _product(compatibility.T, probs)
     mixture = Mixture(weights, spatial, precisions, widths)
     pairs = Neighborhood(features, source, destination, mixture, radius)
-    return feature_gradient(probs, values, transposed, pairs, constant=int(compatibility is None))
+    return feature_gradient(probs, values, transposed, pairs, int(compatibility is None))
 
 
 @energy_and_gradient.register_fake
@@ -162,5 +162,5 @@ class _Once(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, ...]:
         raise RuntimeError(
-            "The loss is differentiable once; for higher derivatives, use GatedCRFLoss(engine='tensor')."
+            "The loss is differentiable once; for second derivatives, use GatedCRFLoss(engine='tensor')."
         )

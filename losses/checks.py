@@ -7,6 +7,12 @@ from torch import Tensor
 
 from losses.kernels import GaussianKernel
 
+FORMATS = {
+    "probs": "floats of shape (N, C, H, W)",
+    "source": "bool of shape (N, H, W)",
+    "destination": "bool of shape (N, H, W)",
+}
+
 
 def settings(
     kernels: Sequence[GaussianKernel], radius: int | None, epsilon: float | None, engine: str, engines: Sequence[str]
@@ -61,7 +67,7 @@ def inputs(
             raise ValueError(f"{name} is a {type(x).__name__}; pass a tensor.")
         valid = x.ndim == 4 and x.is_floating_point() if name in maps else x.ndim == 3 and x.dtype == torch.bool
         if not valid or x.numel() == 0:
-            wanted = "floats of shape (N, C, H, W)" if name in maps else "bool of shape (N, H, W)"
+            wanted = FORMATS.get(name, "floats of shape (N, D, H, W) in the units of the bandwidth")
             raise ValueError(f"{name} is {x.dtype} of shape {tuple(x.shape)}; pass {wanted}.")
         if len(x) != len(probs):
             raise ValueError(f"{name} has {len(x)} samples but probs has {len(probs)}; pass the same batch.")

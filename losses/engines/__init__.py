@@ -8,24 +8,24 @@ import os
 from collections.abc import Callable
 from importlib.util import find_spec
 from shutil import which
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from losses.engines import banded, shifted
+from losses.kernels import Neighborhood
 
 # Triton needs a C compiler to build the launchers of its kernels.
 TRITON = find_spec("triton") is not None and any(map(which, (os.environ.get("CC", "cc"), "gcc", "clang")))
 
 
-def _fused(*arguments: Any) -> tuple[Tensor, Tensor]:
+def _fused(probs: Tensor, values: Tensor, neighborhood: Neighborhood, constant: int) -> tuple[Tensor, Tensor]:
     from losses.engines.fused import gated_filter  # Triton is optional
 
-    return gated_filter(*arguments)
+    return gated_filter(probs, values, neighborhood, constant)
 
 
-FILTERS: dict[str, Callable[..., tuple[Tensor, Tensor]]] = {
+FILTERS: dict[str, Callable[[Tensor, Tensor, Neighborhood, int], tuple[Tensor, Tensor]]] = {
     "shifted": shifted.gated_filter,
     "banded": banded.gated_filter,
     "fused": _fused,
