@@ -46,16 +46,15 @@ def energy_and_gradient(
     symmetric: bool,
     engine: str,
 ) -> tuple[Tensor, Tensor]:
-    """Return Psi of Eq. 5 and its gradient with respect to ``probs``: with S = W mu y, Psi = y . S / 2 and dPsi/dy = S.
+    """Return Psi of Eq. 5 and its gradient with respect to ``probs``.
 
-    Eq. 9 sums over ordered pairs. With W = K (G_ab + G_ba), one sweep over unordered pairs gives the energy and the
-    gradient. The symmetric part of mu meets the symmetric part of the gates, and the antisymmetric part of mu the
-    antisymmetric part of the gates.
+    For symmetric mu, S = W mu y gives Psi = 1/2 sum_a y_a . S_a, which equals Eq. 9, and dPsi/dy = S. For other mu, the
+    antisymmetric part of mu is added in the same way, with the antisymmetric part of the gates.
     """
     radius = min(radius, max(1, *probs.shape[-2:]))  # a window beyond the image costs time and memory
     mixture = Mixture(weights, spatial, precisions, widths)
     pairs, gated_filter = Neighborhood(features, source, destination, mixture, radius), FILTERS[engine]
-    if compatibility is None:  # Eq. 11: Psi = 1/2 sum_ab w_ab (1 - y_a . y_b), dPsi/dy = -S
+    if compatibility is None:  # Eq. 11: with S = W y, Psi = 1/2 sum_ab w_ab (1 - y_a . y_b) and dPsi/dy = -S
         repelling = pairs._replace(mixture=mixture._replace(weights=[-weight for weight in weights]))
         gradient, energy = gated_filter(probs, probs, repelling, 1)
         return energy, gradient

@@ -7,11 +7,8 @@ from torch import Tensor
 
 from losses.kernels import GaussianKernel
 
-FORMATS = {
-    "probs": "floats of shape (N, C, H, W)",
-    "source": "bool of shape (N, H, W)",
-    "destination": "bool of shape (N, H, W)",
-}
+MASK = "bool of shape (N, H, W)"
+FORMATS = {"probs": "floats of shape (N, C, H, W)", "source": MASK, "destination": MASK}
 
 
 def settings(
@@ -83,7 +80,7 @@ def inputs(
 
 
 def values(probs: Tensor, features: Mapping[str, Tensor]) -> None:
-    """Raise ``ValueError`` if ``probs`` is not finite, or no probability distribution, or features are not finite."""
+    """Raise ``ValueError`` if predictions are not probabilities or features are not finite. Reads all values."""
     for name, x in {"probs": probs, **{f"features[{name!r}]": x for name, x in features.items()}}.items():
         if not x.isfinite().all():
             remedy = "; pass logits.softmax(dim=1)" if name == "probs" else " at open gates; close both gates there"

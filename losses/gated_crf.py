@@ -95,10 +95,9 @@ class GatedCRFLoss(nn.Module):
         """
         checks.inputs(probs, features, source, destination, self.kernels, self.compatibility)
         with torch.autocast(probs.device.type, enabled=False):
-            size = probs.shape[-2:]
-            wide = torch.promote_types(probs.dtype, torch.float32)
-            used = [name for name in features if any(name in kernel.modalities for kernel in self.kernels)]
-            maps = {name: _pool(features[name].to(wide), size) for name in used}
+            size, wide = probs.shape[-2:], torch.promote_types(probs.dtype, torch.float32)
+            used = {name for kernel in self.kernels for name in kernel.modalities}
+            maps = {name: _pool(x.to(wide), size) for name, x in features.items() if name in used}
             src, dst = (_pool_gate(mask, probs) for mask in (source, destination))
             if source is not None and destination is not None:
                 hidden = ~(src | dst).unsqueeze(1)  # there, missing values such as depth may be NaN
@@ -120,7 +119,7 @@ class GatedCRFLoss(nn.Module):
             Float (N, H', W') in [0, 1]; see :func:`losses.kernel_mosaic.mosaic`.
         """
         used = {name for kernel in self.kernels for name in kernel.modalities}
-        maps = {name: _pool(features[name].float(), torch.Size(size)) for name in features if name in used or not used}
+        maps = {name: _pool(x.float(), torch.Size(size)) for name, x in features.items() if name in used or not used}
         kernels = mosaic(maps, self.kernels, self.radius)
         return (kernels / sum(kernel.weight for kernel in self.kernels)).clamp(0, 1)
 

@@ -6,8 +6,8 @@ writes S and one number per program. There are no atomics: two runs give the sam
 
 The definition needs C + D multiply-adds and an exponential per ordered pair of pixels. The kernel computes
 (2r + ROWS) / (2r + 1) times as many, with C rounded up to a power of two: 65 % more at C = 21 and r = 5. It loads
-(2r + ROWS) / (2r + 1) / ROWS times as many values as the definition, from the cache. Counted in the machine code for
-an H100, it executes five to six times the necessary multiply-adds; this has not been measured.
+(2r + ROWS) / (2r + 1) / ROWS times as many values as the definition, from the cache. By a count of the machine code for
+an H100, it takes five to six times as long as the multiply-adds alone would; this has not been measured.
 
 Half precision is read and written, and computed in float32. The kernel runs on GPUs of NVIDIA and AMD. With
 TRITON_INTERPRET=1 it runs slowly on a CPU.
