@@ -20,6 +20,10 @@ def large(given: dict[str, Any]) -> None:
     given["probs"][0, :, 1, 1] = torch.tensor([1.5, 0.0, 0.0])
 
 
+def negative(given: dict[str, Any]) -> None:
+    given["probs"][0, :, 1, 1] = torch.tensor([1.25, -0.25, 0.0])
+
+
 def missing(given: dict[str, Any]) -> None:
     given["probs"][1, 2, 3, 4] = nan
 
@@ -46,6 +50,7 @@ AT_OPEN_GATES = r"features\['rgb'\] has 1 values that are not finite at open gat
 BAD_VALUES = [
     (logits, r"probs lies in \[-\d.*\] and sums to .* over classes; pass logits.softmax\(dim=1\)"),
     (large, r"probs lies in \[0, 1.5\] .*; pass logits.softmax"),
+    (negative, r"probs lies in \[-0.25, 1.25\] .*; pass logits.softmax"),
     (missing, r"probs has 1 values that are not finite; pass logits.softmax"),
     (unnormalized, "probs .* sums to between 0.9 and 0.9 over classes; pass logits.softmax"),
     (sigmoids, "probs .* sums to between 1 and 2.25 over classes; pass logits.softmax"),
