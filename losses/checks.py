@@ -5,15 +5,14 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from losses.engines import ENGINES
 from losses.kernels import GaussianKernel
 
 MASK = "bool of shape (N, H, W)"
 FORMATS = {"probs": "floats of shape (N, C, H, W)", "source": MASK, "destination": MASK}
 
 
-def settings(
-    kernels: Sequence[GaussianKernel], radius: int | None, epsilon: float | None, engine: str, engines: Sequence[str]
-) -> None:
+def settings(kernels: Sequence[GaussianKernel], radius: int | None, epsilon: float | None, engine: str) -> None:
     """Raise ``ValueError`` if an argument of the loss is out of range or contradicts another one."""
     if not kernels:
         raise ValueError("kernels is empty; name at least one GaussianKernel, or None for the kernel of Sec. 4.1.")
@@ -21,8 +20,8 @@ def settings(
         raise ValueError(f"radius is {radius} and epsilon is {epsilon}; give one of them.")
     if radius is not None and (not isinstance(radius, int) or isinstance(radius, bool) or radius < 1):
         raise ValueError(f"radius is {radius!r}; the radius must be an int of at least 1 pixel.")
-    if engine not in engines:
-        raise ValueError(f"engine is {engine!r}; choose one of {', '.join(engines)}.")
+    if engine not in ENGINES:
+        raise ValueError(f"engine is {engine!r}; choose one of {', '.join(ENGINES)}.")
 
 
 def compatibility(matrix: Sequence[Sequence[float]] | Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from losses import checks
 from losses.autograd import pairwise_energy
-from losses.engines import ENGINES, choose_engine
+from losses.engines import choose_engine
 from losses.engines import tensor as tensor_form
 from losses.global_batch import global_mean
 from losses.kernel_mosaic import mosaic
@@ -61,7 +61,7 @@ class GatedCRFLoss(nn.Module):
     ) -> None:
         super().__init__()
         self.kernels = [GaussianKernel()] if kernels is None else list(kernels)
-        checks.settings(self.kernels, radius, epsilon, engine, ENGINES)
+        checks.settings(self.kernels, radius, epsilon, engine)
         if radius is None:
             radius = 5 if epsilon is None else radius_for(self.kernels, epsilon)
         self.radius = radius
