@@ -1,36 +1,28 @@
-"""The live view of running cells: a bar for each and one for all."""
+"""Progress bars of running cells."""
 
 import time
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TimeElapsedColumn, TimeRemainingColumn
 
-from experiments.tables.cell import LOG, Cell
+from experiments.tables.cell import Cell
 
 
 class LiveStatus:
-    """Shows the steps of running cells, and prints a line when one starts or ends.
+    """Shows a bar per running cell and one for all, and prints a line when a cell starts or ends.
 
     Args:
         total: Number of cells.
-        finished: How many of them were finished before.
-        console: Where to show it; without a terminal only the lines appear.
+        finished: Number of cells that were finished before.
+        console: Output. Only the lines are shown if it is not a terminal.
     """
 
     def __init__(self, total: int, finished: int, console: Console) -> None:
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
         self.console = console
         self.total = total
-        self.progress = Progress(*columns, TimeRemainingColumn(), console=console, transient=True)
+        self.progress = Progress(*columns, console=console, transient=True)
         self.all = self.progress.add_task("cells", total=total, completed=finished)
         self.started: dict[Cell, tuple[TaskID, float]] = {}
 
@@ -44,24 +36,24 @@ class LiveStatus:
     def start(self, cell: Cell) -> None:
         """Add a cell."""
         number = int(self.progress.tasks[0].completed) + len(self.started) + 1
-        self.console.print(f"[{number}/{self.total}] {cell.name}: started, log in {cell.run / LOG}", markup=False)
-        task = self.progress.add_task(cell.name, total=cell.steps(), completed=cell.step())
+        self.console.print(f"[{number}/{self.total}] {cell.name}: started, log in {cell.run.log}", markup=False)
+        task = self.progress.add_task(cell.name, total=cell.run.steps, completed=cell.run.step())
         self.started[cell] = (task, time.monotonic())
 
     def update(self, cell: Cell) -> None:
-        """Show how far a cell is."""
-        self.progress.update(self.started[cell][0], completed=cell.step())
+        """Move the bar of a cell to its last logged step."""
+        self.progress.update(self.started[cell][0], completed=cell.run.step())
 
     def end(self, cell: Cell, code: int) -> bool:
-        """Print the result of a cell, or the end of its log, and return whether it has one."""
+        """Print the result of a cell, or the end of its log if it has none, and return whether it has one."""
         task, began = self.started.pop(cell)
         self.progress.remove_task(task)
         self.progress.advance(self.all)
-        result = cell.result()
+        result = cell.run.result()
         if result is not None:
             minutes = (time.monotonic() - began) / 60
             self.console.print(f"{cell.name}: {result['miou']:.2f} mIoU in {minutes:.1f} min")
             return True
-        self.console.print(f"{cell.name}: failed with status {code}; the end of {cell.run / LOG}:")
-        self.console.print(cell.log_tail(), markup=False)
+        self.console.print(f"{cell.name}: failed with status {code}; the end of {cell.run.log}:")
+        self.console.print(cell.run.log_tail(), markup=False)
         return False
