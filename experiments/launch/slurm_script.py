@@ -86,7 +86,6 @@ def job_name(run: Path) -> str:
 
 def batch_script(cell: Cell, settings: Settings) -> str:
     """Return the script for sbatch. It starts the run, and continues it after a requeue."""
-    devices = cell.run.config["trainer"]["devices"]
     options = {
         "job-name": job_name(cell.run.path),
         "chdir": Path.cwd(),
@@ -96,12 +95,12 @@ def batch_script(cell: Cell, settings: Settings) -> str:
         "signal": f"SIGUSR1@{settings.warning}",  # with B: before it, only the shell would get the signal
         "time": settings.time,
         "nodes": settings.nodes,
-        "ntasks-per-node": devices,
+        "ntasks-per-node": cell.devices,
         "cpus-per-task": settings.cpus_per_task,
         "partition": settings.partition,
         "account": settings.account,
         "mem": settings.memory,
-        "gres": settings.gres and settings.gres.replace("{devices}", str(devices)),
+        "gres": settings.gres and settings.gres.replace("{devices}", str(cell.devices)),
     }
     given = {name: shlex.quote(str(value)) for name, value in options.items() if value is not None}
     lines = [f"--{name}={value}" for name, value in given.items()]

@@ -10,19 +10,12 @@ from PIL import Image as PILImage
 
 from datamodules.dataset import SegmentationDataset
 from datamodules.sample import IGNORE_INDEX
-from experiments.tables.figures import INCHES, add_legend, draw_grid, draw_labels, kernel_mosaic
-from experiments.tables.results import Results
+from experiments.tables.figures import INCHES, Picture, add_legend, draw_grid, draw_labels, kernel_mosaic
 from experiments.train.run import Run
 from lightning_modules.palette import colorize
 from losses.kernels import GaussianKernel
 
 LabelMap = NDArray[np.uint8]
-
-
-def first_run(results: Results, training: str) -> Run | None:
-    """Return the finished run of a training with the lowest seed; a training is, for example, "clicks.gcrf_s"."""
-    seeds = results.runs.get(training, {})
-    return seeds[min(seeds)] if seeds else None
 
 
 def predict(run: Run, indices: Sequence[int]) -> list[LabelMap]:
@@ -88,7 +81,7 @@ def draw_kernels(
         radius: Radius of a window in cells.
         stride: Side of a cell in pixels.
     """
-    columns = {}
+    columns: dict[str, Sequence[Picture]] = {}
     for index in spread(len(split), count):
         cells = kernel_mosaic(split.image(index), kernel, radius, stride)
         height, width = (stride * side for side in cells.shape)

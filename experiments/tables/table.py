@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from datamodules.io.errors import InputError
-from experiments.train.inheritance import find_config, merge
+from experiments.train.configuration import find_config, merge
 
 Published = dict[str, dict[str, list[float | None]]]
 """mIoU in percent, one value per column, by dataset and row. ``None`` marks a cell that does not exist."""
@@ -107,7 +107,7 @@ class Table:
         changes: dict[str, Any] = {}
         labels = []
         for label, setting in ((row, self.rows[row]), (column, self.columns[column])):
-            own = {"base": setting} if isinstance(setting, str) else dict(setting)
+            own: dict[str, Any] = {"base": setting} if isinstance(setting, str) else dict(setting)
             bases = own.pop("base", [])
             files |= {str(Path(file).parent): file for file in ([bases] if isinstance(bases, str) else bases)}
             if own:

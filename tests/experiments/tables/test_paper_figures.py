@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from datamodules.shapes.datamodule import ShapesDataset
 from experiments.tables.figures import kernel_mosaic
-from experiments.tables.paper_figures import draw_bandwidths, draw_kernels, draw_predictions, first_run, predict, spread
+from experiments.tables.paper_figures import draw_bandwidths, draw_kernels, draw_predictions, predict, spread
 from experiments.tables.results import Results
 from experiments.train.run import Run
 from lightning_modules.palette import colorize, voc_palette
@@ -99,10 +99,10 @@ def test_bandwidths_show_the_largest_gain_above_the_largest_loss(run: Run, fit: 
 
 
 def test_first_run_has_the_lowest_seed_and_may_be_missing() -> None:
-    ten, two = Run(Path("ten")), Run(Path("two"))
-    results = Results(Path(), "shapes", "paper", {"clicks.pce": {10: ten, 2: two}})
-    assert first_run(results, "clicks.pce") is two
-    assert first_run(results, "full.pce") is None
+    ten, two = Run("ten"), Run("two")
+    results = Results(Path("shapes"), {"clicks.pce": {10: ten, 2: two}})
+    assert results.first("clicks.pce") is two
+    assert results.first("full.pce") is None
 
 
 @pytest.mark.parametrize(("length", "count", "expected"), [(10, 4, [0, 2, 5, 7]), (3, 4, [0, 1, 2]), (7, 1, [0])])

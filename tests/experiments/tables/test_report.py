@@ -57,7 +57,9 @@ def test_several_seeds_show_their_mean_and_sample_deviation(tmp_path: Path, tabl
 
 
 def test_ratio_takes_the_best_weak_value_of_a_row(tmp_path: Path, table: Table) -> None:
-    shown = lines(table, finish(tmp_path / "voc", {"clicks.gcrf": [40.0], "clicks.gcrf_sd": [60.0], "full.pce": [80.0]}))
+    shown = lines(
+        table, finish(tmp_path / "voc", {"clicks.gcrf": [40.0], "clicks.gcrf_sd": [60.0], "full.pce": [80.0]})
+    )
     ratios = {line[0]: line[-1] for line in shown[1:] if line[0]}
     assert ratios == {"clicks": "75.00", "scribbles": "", "full": ""}
 
@@ -93,9 +95,7 @@ def test_markdown_and_latex_have_the_same_cells(tmp_path: Path, table: Table) ->
     assert {line.count("&") for line in latex.splitlines() if line.endswith(r"\\")} == {6}
 
 
-def test_command_writes_each_table_that_has_a_finished_cell(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_command_writes_each_table_that_has_a_finished_cell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     finish(tmp_path / "runs" / "voc", {"clicks.gcrf_s.lambda=0.2": [66.0, 67.0]})
     main(["table", str(tmp_path / "runs")])
     printed = capsys.readouterr().out

@@ -44,7 +44,15 @@ def test_published_values_are_those_of_the_paper(name: str) -> None:
 def test_others_of_table_5_have_the_published_ratios() -> None:
     others = Table.load("table5").others["voc"].values()
     ratios = [round(100 * weak / full, 2) for weak, full in others if weak and full]
-    assert ratios == [74.44, 75.33, 82.97, 92.12, 96.43, 90.87, 93.15]  # the paper truncates: 75.32, 82.96, 92.11, 96.42
+    assert ratios == [
+        74.44,
+        75.33,
+        82.97,
+        92.12,
+        96.43,
+        90.87,
+        93.15,
+    ]  # truncated there: 75.32, 82.96, 92.11, 96.42
 
 
 def test_tables_have_38_distinct_trainings_and_one_value_for_each() -> None:
@@ -72,7 +80,10 @@ def test_equal_names_mean_equal_trainings() -> None:
 def test_cells_are_those_published_for_the_dataset_or_for_any() -> None:
     table = Table.load("table1")
     assert [len(table.cells(dataset)) for dataset in ("voc", "cityscapes", "shapes")] == [11, 7, 11]
-    assert {row for row, _ in Table.load("table4").cells("cityscapes")} == {"clicks", "full"}  # Cityscapes has no scribbles
+    assert {row for row, _ in Table.load("table4").cells("cityscapes")} == {
+        "clicks",
+        "full",
+    }  # no scribbles
     assert ("full", "GCRF_s,d") not in table.cells("shapes")  # full supervision has no destination mask
 
 
@@ -114,5 +125,5 @@ def test_an_inconsistent_table_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
     )
     with pytest.raises(InputError, match="a/b needs one file of supervision and one of losses"):
         _ = Table.load("loss").specs
-    with pytest.raises(InputError, match="shipped with the package"):
+    with pytest.raises(InputError, match="Shipped with the package"):
         Table.load("table99")
