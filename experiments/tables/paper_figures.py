@@ -29,7 +29,7 @@ def predict(run: Run, indices: Sequence[int]) -> list[LabelMap]:
 def draw_predictions(runs: Mapping[str, Run | None], count: int = 4, truth: bool = True, weak: bool = False) -> Figure:
     """Draw validation images and what runs of one dataset last predicted for them: Figs. 1, 4 and 5.
 
-    The images and the predictions are those of the runs' folders ``gallery``.
+    Images and predictions are those in the folders ``gallery`` of the runs.
 
     Args:
         runs: Runs by title, at least one. The column of ``None`` is empty and says so.
@@ -56,9 +56,8 @@ def draw_predictions(runs: Mapping[str, Run | None], count: int = 4, truth: bool
     for column, source in zip(axes.T[1:], labeled.values(), strict=False):
         for axis, image, index in zip(column, images, indices, strict=True):
             draw_labels(axis, image, source.weak_labels(index))
-    add_legend(
-        figure, {k for column in maps.values() for labels in column for k in np.unique(labels)}, data[0].class_names
-    )
+    classes = {label for column in maps.values() for labels in column for label in np.unique(labels)}
+    add_legend(figure, classes, data[0].class_names)
     return figure
 
 
@@ -76,10 +75,10 @@ def draw_kernels(
     Args:
         split: Dataset of the images.
         count: Number of evenly spread images, one per column.
-        kernel: See :func:`kernel_mosaic`, as for ``radius`` and ``stride``. The defaults are those of the loss in
-            Sec. 4.1; Fig. 2 has sigma_xy = 12, radius 15 and stride 1.
-        radius: Radius of a window in cells.
-        stride: Side of a cell in pixels.
+        kernel: Kernel on "rgb" and "xy", see :func:`kernel_mosaic`. Fig. 2 has sigma_xy = 12, radius 15 and stride 1;
+            the defaults are those of the loss in Sec. 4.1.
+        radius: Radius of a window, cells.
+        stride: Side of a cell, pixels.
     """
     columns: dict[str, Sequence[Picture]] = {}
     for index in spread(len(split), count):
@@ -95,11 +94,13 @@ def draw_kernels(
 
 
 def draw_bandwidths(runs: Mapping[str, Run], count: int = 100) -> Figure:
-    """Draw, in white, the class that gains most from the second run over the first, and that which loses most: Fig. 3.
+    """Draw in white the class with the largest gain of the second run over the first, and that with the largest loss.
+
+    This is Fig. 3, with two bandwidths of the spatial kernel.
 
     Args:
         runs: Two runs by title.
-        count: Number of evenly spread validation images that are compared. Gains are in IoU of a class in an image.
+        count: Number of evenly spread validation images to compare. A gain is in IoU of a class in an image.
     """
     data = next(iter(runs.values())).datamodule()
     split = data.val_split()
