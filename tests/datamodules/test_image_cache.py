@@ -18,6 +18,7 @@ from pytorch_lightning import Trainer
 from pytorch_lightning.trainer.states import TrainerFn
 from torch.utils.data import DataLoader
 
+from datamodules.datamodule import LoaderOptions
 from datamodules.dataset import AugmentedCrops, SegmentationDataset
 from datamodules.folder.datamodule import FolderDataModule
 from datamodules.folder.dataset import FolderDataset
@@ -153,7 +154,9 @@ def test_disk_that_is_too_small_is_refused_before_anything_is_decoded(
 ) -> None:
     needed = 3 * (40 * 30 + 30 * 40 + 32 * 32)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(10**9, 10**9 - needed + 1, needed - 1))
-    with pytest.raises(ValueError, match=r"take 0\.00 GiB but .*cache has 0\.00 GiB free; .*--data\.image_cache"):
+    with pytest.raises(
+        ValueError, match=r"take 0\.00 GiB but .*cache has 0\.00 GiB free; .*--data\.loader\.image_cache"
+    ):
         build_cache(open_images(tree), tmp_path / "cache")
     assert decoded(tree) == 0
     assert left(tmp_path / "cache") == []
@@ -173,7 +176,7 @@ def test_image_that_cannot_be_decoded_is_named_and_nothing_is_left(tree: Path, t
 
 def test_folder_that_cannot_be_made_is_refused(tree: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(ValueError, match=r"file/cache cannot hold decoded images .*--data\.image_cache"):
+    with pytest.raises(ValueError, match=r"file/cache cannot hold decoded images .*--data\.loader\.image_cache"):
         build_cache(open_images(tree), tmp_path / "file" / "cache")
 
 
@@ -270,7 +273,7 @@ def test_training_reads_the_cache_wherever_it_lies(folder: Folder, tree: Path, t
     """Images that are damaged behind its back are not missed, and its own files are none of the dataset."""
     plain = train(folder())
     kept = sorted((tree / ".gatedcrf").iterdir())
-    data = folder(image_cache=str(tmp_path / place))
+    data = folder(loader=LoaderOptions(2, 0, str(tmp_path / place)))
     assert same(train(data), plain)
     for path in data.train_split().images:
         damage(path)
@@ -288,7 +291,7 @@ def damage(path: Path) -> None:
 
 
 def test_training_without_its_cache_is_refused(folder: Folder, tmp_path: Path) -> None:
-    data = folder(image_cache=str(tmp_path / "cache"))
+    data = folder(loader=LoaderOptions(2, 0, str(tmp_path / "cache")))
     data.trainer = Trainer(accelerator="cpu", max_steps=4, logger=False, enable_checkpointing=False)
     with pytest.raises(ValueError, match="no cache of these images"):
         data.train_dataloader()
@@ -296,7 +299,7 @@ def test_training_without_its_cache_is_refused(folder: Folder, tmp_path: Path) -
 
 @pytest.mark.parametrize("stage", [TrainerFn.VALIDATING, TrainerFn.TESTING, TrainerFn.PREDICTING])
 def test_only_training_needs_it(folder: Folder, tmp_path: Path, stage: TrainerFn) -> None:
-    data = folder(image_cache=str(tmp_path / "cache"))
+    data = folder(loader=LoaderOptions(2, 0, str(tmp_path / "cache")))
     data.trainer = Trainer(accelerator="cpu", max_steps=4, logger=False, enable_checkpointing=False)
     data.trainer.state.fn = stage
     data.prepare_data()
@@ -304,6 +307,8 @@ def test_only_training_needs_it(folder: Folder, tmp_path: Path, stage: TrainerFn
 
 
 def test_images_in_memory_are_not_cached(tmp_path: Path) -> None:
-    data = ShapesDataModule(num_train=2, num_val=2, size=48, crop=32, image_cache=str(tmp_path))
-    with pytest.raises(ValueError, match=r"shapes_0_0000 is decoded from no file; leave out --data\.image_cache"):
+    data = ShapesDataModule(num_train=2, num_val=2, size=48, loader=LoaderOptions(2, 0, str(tmp_path)))
+    with pytest.raises(
+        ValueError, match=r"shapes_0_0000 is decoded from no file; leave out --data\.loader\.image_cache"
+    ):
         data.prepare_data()
