@@ -177,7 +177,7 @@ def test_stroke_keeps_its_width_at_any_zoom(zoom: float) -> None:
 def plainly(
     transform: RandomScaleCropFlip, image: Image, labels: Labels, seed: int, stroke_width: int
 ) -> list[NDArray[np.generic]]:
-    """The sample by matrices, and by OpenCV and ``rasterize`` alone: three channels at once, whole areas."""
+    """Make the sample from matrices and whole areas, three channels at once, and annotations moved beforehand."""
     rng, size = np.random.default_rng(seed), (transform.crop, transform.crop)
     zoom = rng.uniform(*transform.scale)
     room = zoom * np.array(image.shape[1::-1]) - transform.crop
@@ -203,11 +203,11 @@ def plainly(
 
 
 def test_shortcuts_change_no_bit() -> None:
-    """Four channels instead of three, only what is read, lines instead of areas, clicks without ``rasterize``."""
+    """Four channels instead of three, only the pixels that are read, lines instead of areas, clicks as plain floats."""
     rng = np.random.default_rng(0)
     zooms = [0.25, 0.3, 1 / 3, 0.5, 0.6, 0.75, 1.0, 1.25, 2.0, 3.0]  # where many pixels lie half way between two
     padded = 0
-    for seed in range(3000):
+    for seed in range(1000):
         height, width = rng.integers(1, 120, size=2).tolist()
         image = rng.integers(0, 256, size=(height, width, 3), dtype=np.uint8)
         image.flags.writeable = False
@@ -224,4 +224,4 @@ def test_shortcuts_change_no_bit() -> None:
         for key, array in zip(("image", "target", "valid"), expected, strict=True):
             np.testing.assert_array_equal(sample[key].numpy(), array)
         padded += not sample["valid"].all()
-    assert 500 < padded < 2500
+    assert 150 < padded < 850
