@@ -66,11 +66,12 @@ class ClickSimulator:
             instances: (H, W), a value per region. In a label map, touching objects of a class share a click.
             classes: Class index per value. Other values are skipped.
         """
-        return [
-            Annotation(label, pixel_centers(self._place(mask) + [columns.start, rows.start])[None])
-            for label, (rows, columns), mask in find_components(instances, classes)
-            if label in self.things or np.count_nonzero(mask) >= self.min_area
-        ]
+        clicks = []
+        for label, (rows, columns), mask in find_components(instances, classes):
+            if label in self.things or np.count_nonzero(mask) >= self.min_area:
+                x, y = self._place(mask)
+                clicks.append(Annotation(label, pixel_centers(np.array([[columns.start + x, rows.start + y]]))))
+        return clicks
 
     def _place(self, component: NDArray[np.bool_]) -> Points:
         """Return the (x, y) index of the click in the bounding box of a component."""

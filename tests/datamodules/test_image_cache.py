@@ -199,17 +199,17 @@ def test_killed_build_leaves_nothing_that_looks_finished(tree: Path, tmp_path: P
     wait_until(lambda: decoded(tree) > 0)
     build.kill()
     build.join()
-    assert left(cache) == [".part"]
+    assert left(cache) == [".json", ".part"]
     with pytest.raises(ValueError, match="no cache of these images"):
         CachedImages(open_images(tree), cache)
-    (cache / "decoded-0123456789abcdef.rgb").touch()  # as if killed before the index was written
+    (cache / "decoded-0123456789abcdef.json").touch()  # as if killed before the first pixel
     build_cache(open_images(tree), cache)
     assert left(cache) == [".json", ".rgb"]
     np.testing.assert_array_equal(CachedImages(open_images(tree), cache).image(0), open_images(tree).image(0))
 
 
 def test_who_comes_second_waits_for_the_first(tree: Path, tmp_path: Path) -> None:
-    builds = [start_build(tree, tmp_path / "cache", delay=0.5) for _ in range(2)]
+    builds = [start_build(tree, tmp_path / "cache", delay=0.1) for _ in range(2)]
     for build in builds:
         build.join()
     assert [build.exitcode for build in builds] == [0, 0]
@@ -233,22 +233,21 @@ def crops(split: SegmentationDataset, context: str | None) -> list[Sample]:
     return list(DataLoader(view, batch_sampler=StreamBatchSampler(len(split), 2, 4), **workers))
 
 
-@pytest.mark.parametrize("context", [None, "fork", "spawn"])
+@pytest.mark.parametrize("context", [None, "fork"])
 def test_loader_processes_read_the_same_samples(folder: Folder, tmp_path: Path, context: str | None) -> None:
-    if context is not None and context not in multiprocessing.get_all_start_methods():
-        pytest.skip(f"there is no {context}")
     split = folder(supervision="full").train_split()
     build_cache(split, tmp_path)
     cached = CachedImages(split, tmp_path)
     assert cached.image(0).any()
-    assert len(pickle.dumps(cached)) < len(pickle.dumps(split)) + 1000  # of 10,272 bytes of pixels
-    assert same(crops(split, None), crops(cached, context))
+    pickled = pickle.dumps(cached)  # as for processes that are spawned
+    assert len(pickled) < len(pickle.dumps(split)) + 1000  # of 10,272 bytes of pixels
+    assert same(crops(split, None), crops(pickle.loads(pickled), context))
 
 
 def test_loader_processes_may_start_right_after_a_build(folder: Folder, tmp_path: Path) -> None:
     """Threads that are still ending hold a lock of OpenCV, with which a forked process hangs in one of ten cases."""
     split = folder(supervision="full").train_split()
-    for repeat in range(30):
+    for repeat in range(15):
         build_cache(split, tmp_path / str(repeat))
         view = AugmentedCrops(CachedImages(split, tmp_path / str(repeat)), RandomScaleCropFlip(16), seed=0)
         sampler = StreamBatchSampler(len(split), 2, 1)
