@@ -1,6 +1,7 @@
 """The interface of a dataset, and its two views: augmented crops for training and whole images for evaluation."""
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +80,7 @@ class SegmentationDataset(ABC):
         return None
 
 
+@dataclass(frozen=True)
 class AugmentedCrops(Dataset[Sample]):
     """Training view. An item is a function of the image and of (seed, epoch, position).
 
@@ -89,13 +91,10 @@ class AugmentedCrops(Dataset[Sample]):
         stroke_width: Width of clicks and scribbles, pixels of the crop.
     """
 
-    def __init__(
-        self, dataset: SegmentationDataset, augmentation: RandomScaleCropFlip, seed: int, stroke_width: int = 1
-    ) -> None:
-        self.dataset = dataset
-        self.augmentation = augmentation
-        self.seed = seed
-        self.stroke_width = stroke_width
+    dataset: SegmentationDataset
+    augmentation: RandomScaleCropFlip
+    seed: int
+    stroke_width: int = 1
 
     def __getitem__(self, draw: Draw) -> Sample:
         """Return an augmented crop of image ``draw.image``."""
@@ -105,6 +104,7 @@ class AugmentedCrops(Dataset[Sample]):
         return self.augmentation(image, labels, name, rng, self.stroke_width)
 
 
+@dataclass(frozen=True)
 class WholeImages(Dataset[Sample]):
     """Evaluation view: whole images with dense masks.
 
@@ -112,8 +112,7 @@ class WholeImages(Dataset[Sample]):
         dataset: Images with dense masks. Without a mask, every target pixel is IGNORE_INDEX.
     """
 
-    def __init__(self, dataset: SegmentationDataset) -> None:
-        self.dataset = dataset
+    dataset: SegmentationDataset
 
     def __len__(self) -> int:
         return len(self.dataset)

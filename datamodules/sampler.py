@@ -1,6 +1,7 @@
 """Deterministic samplers: a batch depends on the seed and the step, not on workers, devices or resuming."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +22,7 @@ class Draw(NamedTuple):
     position: int
 
 
+@dataclass(eq=False)
 class StreamBatchSampler(Sampler[list[Draw]]):
     """All batches of a run. Each epoch is a permutation of the images; batches may cross epochs.
 
@@ -37,16 +39,13 @@ class StreamBatchSampler(Sampler[list[Draw]]):
         world: Number of processes.
     """
 
-    def __init__(
-        self, length: int, batch_size: int, steps: int, start: int = 0, seed: int = 0, rank: int = 0, world: int = 1
-    ) -> None:
-        self.length = length
-        self.batch_size = batch_size
-        self.steps = steps
-        self.start = start
-        self.seed = seed
-        self.rank = rank
-        self.world = world
+    length: int
+    batch_size: int
+    steps: int
+    start: int = 0
+    seed: int = 0
+    rank: int = 0
+    world: int = 1
 
     def __len__(self) -> int:
         return self.steps  # of the whole run: Lightning's loop counts from ``start`` after a resume

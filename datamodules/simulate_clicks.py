@@ -59,12 +59,15 @@ class ClickSimulator:
     things: frozenset[int] = frozenset()
     inset: float = 0.025
 
-    def __call__(self, instances: NDArray[np.integer], classes: Mapping[int, int]) -> list[Annotation]:
+    def __call__(
+        self, instances: NDArray[np.integer], classes: Mapping[int, int], rng: np.random.Generator | None = None
+    ) -> list[Annotation]:
         """Return clicks at pixel centers, in order of region value, then of component.
 
         Args:
             instances: (H, W), a value per region. In a label map, touching objects of a class share a click.
             classes: Class index per value. Other values are skipped.
+            rng: Ignored; scribbles are called with it.
         """
         clicks = []
         for label, (rows, columns), mask in find_components(instances, classes):

@@ -13,17 +13,14 @@ Without files of weak labels, clicks and scribbles are simulated from masks/trai
 reads masks/train.
 """
 
-from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from zlib import crc32
 
-import numpy as np
 from pytorch_lightning.trainer.states import TrainerFn
 
-from datamodules.annotations import Annotation, LabelMap, to_json
+from datamodules.annotations import Annotation, to_json
 from datamodules.datamodule import LoaderOptions, SegmentationDataModule
-from datamodules.folder.dataset import FolderDataset
+from datamodules.folder.dataset import FolderDataset, Simulator
 from datamodules.folder.files import read_class_names, read_vectors
 from datamodules.io.errors import InputError, refuse
 from datamodules.io.images import IMAGE_SUFFIXES, in_threads, list_images
@@ -100,7 +97,7 @@ class FolderDataModule(SegmentationDataModule):
     def train_split(self) -> FolderDataset:
         """Return the training images with the labels of the chosen supervision."""
         split = self._split("train", self._weak_files())
-        return split if split.simulate is None else self._split("train", self._simulated(split))
+        return split if split.simulator is None else self._split("train", self._simulated(split))
 
     def val_split(self) -> FolderDataset:
         """Return the validation images with their masks."""
@@ -117,9 +114,9 @@ class FolderDataModule(SegmentationDataModule):
         images = list_images(self.root / "images" / name)
         if weak is not None:
             return FolderDataset(images, None, self.num_classes, weak, max_side=self.max_side)
-        simulators = {"clicks": partial(_clicks, self.clicks), "scribbles": partial(_scribbles, self.scribbles)}
-        simulate = simulators.get(self.supervision)  # no bound method: loader processes would get a copy of self
-        return FolderDataset(images, self.root / "masks" / name, self.num_classes, None, simulate, self.max_side)
+        simulators: dict[str, Simulator] = {"clicks": self.clicks, "scribbles": self.scribbles}
+        simulator = simulators.get(self.supervision)
+        return FolderDataset(images, self.root / "masks" / name, self.num_classes, None, simulator, self.max_side)
 
     def _simulated(self, split: FolderDataset) -> dict[str, list[Annotation]]:
         """Read simulated labels from ``cache_dir``, after writing them if a file has changed."""
@@ -157,15 +154,3 @@ class FolderDataModule(SegmentationDataModule):
         stats = [(str(path.relative_to(self.root)), path.stat()) for path in files if path.is_file()]
         key = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
         return sha256(repr((self.supervision, self.clicks, self.scribbles, key)).encode()).hexdigest()[:16]
-
-
-def _clicks(simulator: ClickSimulator, mask: LabelMap, name: str) -> list[Annotation]:
-    return simulator(mask, _every_class(mask))
-
-
-def _scribbles(simulator: ScribbleSimulator, mask: LabelMap, name: str) -> list[Annotation]:
-    return simulator(mask, _every_class(mask), np.random.default_rng(crc32(name.encode())))
-
-
-def _every_class(mask: LabelMap) -> dict[int, int]:
-    return {label: label for label in np.unique(mask).tolist() if label != IGNORE_INDEX}
