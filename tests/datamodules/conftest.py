@@ -48,7 +48,7 @@ def arrays() -> Callable[[list[Image], list[LabelMap | None], list[Labels]], Seg
 
 @pytest.fixture
 def save_mask() -> Callable[[Path, LabelMap], None]:
-    """Write an indexed PNG whose palette is far from its indices."""
+    """Write a palette PNG whose colors differ from its indices."""
 
     def save(path: Path, mask: LabelMap) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -62,7 +62,7 @@ def save_mask() -> Callable[[Path, LabelMap], None]:
 
 @pytest.fixture
 def tree(tmp_path: Path, save_mask: Callable[[Path, LabelMap], None]) -> Path:
-    """A folder of three training and two validation images with masks: class 1 on the left half, a border of 255."""
+    """Three training and two validation images with masks: class 1 on the left half, 255 in the first row."""
     root = tmp_path / "tree"
     rng = np.random.default_rng(0)
     for split, sizes in SIZES.items():
@@ -81,7 +81,7 @@ def tree(tmp_path: Path, save_mask: Callable[[Path, LabelMap], None]) -> Path:
 
 @pytest.fixture
 def folder(tree: Path) -> Callable[..., FolderDataModule]:
-    """Open the folder."""
+    """Open ``tree`` with small crops and batches."""
 
     def open_folder(**options: Any) -> FolderDataModule:
         settings = {

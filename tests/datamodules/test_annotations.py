@@ -1,4 +1,4 @@
-"""Vectors and their pixels, against hand-counted pixels and a dense resampling."""
+"""Rasterized clicks and scribbles against hand-counted pixels; JSON round trips."""
 
 import json
 from typing import Any
@@ -56,7 +56,7 @@ def test_stroke_is_exactly_its_width_along_the_axes(width: int) -> None:
 
 @pytest.mark.parametrize("degrees", [7, 20, 33.7, 45, 56.3, 70, 83, 110, 146.3, 170])
 def test_slanted_stroke_is_at_most_a_fifth_wider(degrees: float) -> None:
-    """Area over length, of the pixels whose foot on the line lies in its central 60 %: the ends do not count."""
+    """Measure area over length in the central 60 % of the line, to leave out its ends."""
     direction = np.array([np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))])
     center, length = np.array([200.5, 200.5]), 360
     ends = center + np.array([[-0.5], [0.5]]) * length * direction

@@ -1,4 +1,4 @@
-"""Loaders of a run, attached to a real Trainer."""
+"""Loaders of a datamodule that is attached to a Trainer."""
 
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ def same(a: Sample, b: Sample) -> bool:
 
 
 class Recorder(LightningModule):
-    """The smallest real network; remembers the batches it was trained on."""
+    """A network of one layer that records its training batches."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ def test_batches_are_a_function_of_the_seed() -> None:
 
 
 def test_accumulated_batches_are_all_different() -> None:
-    """Two optimizer steps of three batches each are six batches of the stream, none of them twice."""
+    """Two optimizer steps of three batches each see the first six batches of the stream."""
     recorder = Recorder()
     make_trainer(max_steps=2, accumulate_grad_batches=3).fit(recorder, datamodule=make_data())
     stream = list(make_data(make_trainer(max_steps=6)).train_dataloader())

@@ -1,4 +1,4 @@
-"""Simulated clicks against Sec. 6.4 written as loops."""
+"""Simulated clicks against Sec. 6.4, written as loops."""
 
 from math import hypot
 
@@ -12,7 +12,7 @@ Pixels = list[tuple[int, int]]  # (x, y)
 
 
 def components(instances: NDArray[np.integer]) -> list[tuple[int, Pixels]]:
-    """Flood fill with eight neighbors; return (region value, its pixels)."""
+    """Return (region value, pixels) of each component, by flood fill with eight neighbors."""
     todo = {(x, y): int(v) for (y, x), v in np.ndenumerate(instances)}
     found = []
     while todo:
@@ -31,7 +31,7 @@ def components(instances: NDArray[np.integer]) -> list[tuple[int, Pixels]]:
 
 
 def is_right(click: tuple[int, int], pixels: Pixels) -> bool:
-    """Whether a pixel is where Sec. 6.4 puts the click; pixels at the same distance are equally right."""
+    """Return whether the click is where Sec. 6.4 puts it. Pixels at the same distance are equally right."""
     center_x, center_y = (sum(axis) / len(pixels) for axis in zip(*pixels, strict=True))
     nearest = int(center_x + 0.5), int(center_y + 0.5)
     if nearest in pixels:
@@ -42,7 +42,7 @@ def is_right(click: tuple[int, int], pixels: Pixels) -> bool:
 
 
 def simulate(instances: NDArray[np.integer], simulator: ClickSimulator | None = None) -> list[tuple[int, int, int]]:
-    """Return (class, x, y) with pixel indices; the class of a region is its value."""
+    """Return (class, x index, y index). The class of a region is its value."""
     values = {int(v): int(v) for v in np.unique(instances) if v > 0}
     clicks = (simulator or ClickSimulator(min_area=1))(instances, values)
     assert all(a.is_click for a in clicks)

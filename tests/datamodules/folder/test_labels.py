@@ -1,4 +1,4 @@
-"""A folder on disk: labels come from the files, the masks or the cache, as its layout says."""
+"""Labels of a folder come from files, masks or the cache."""
 
 import json
 import os
@@ -144,7 +144,7 @@ def batches(data: FolderDataModule) -> list[Sample]:
 
 @pytest.mark.parametrize("supervision", ["clicks", "scribbles", "full"])
 def test_training_with_simulated_labels_decodes_no_dense_mask(folder: Folder, tree: Path, supervision: str) -> None:
-    """Masks that are overwritten without a trace in size and time are missed by full supervision alone."""
+    """Masks are overwritten with their size and time kept: only full supervision notices."""
     before = batches(folder(supervision=supervision))
     for path in (tree / "masks/train").iterdir():
         stat = path.stat()
