@@ -3,10 +3,12 @@
 from pathlib import Path
 from typing import Any
 
+import cv2
 import pytest
 import torch
 from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
 
 from datamodules.datamodule import LoaderOptions
 from datamodules.sample import Sample
@@ -142,3 +144,19 @@ def test_accumulated_batches_warn_of_batch_norm(caplog: pytest.LogCaptureFixture
     with pytest.warns(UserWarning, match="batches of 4 samples and not the 12 of a step"):
         make_data(pair).train_dataloader()
     assert "Samples per step: 2 per device x 2 devices x 3 batches = 12" in caplog.text
+
+
+class Threads(Dataset[int]):
+    """The number of threads of OpenCV in the loader process."""
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> int:
+        return cv2.getNumThreads()
+
+
+def test_loader_process_has_one_thread_of_opencv() -> None:
+    init = make_data(num_workers=1).train_dataloader().worker_init_fn
+    (threads,) = DataLoader(Threads(), num_workers=1, worker_init_fn=init)
+    assert threads == 1
