@@ -12,7 +12,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from datamodules.annotations import Annotation
+from datamodules.annotations import Annotation, pixel_indices
 from datamodules.cityscapes.files import LABEL_IDS, THINGS, CityscapesFiles
 from datamodules.io.click_files import Clicks, read_clicks, write_clicks
 from datamodules.io.errors import InputError
@@ -106,7 +106,7 @@ def _simulate(
 ) -> tuple[str, list[Annotation]]:
     split, name = image
     clicks = files.simulate_clicks(split, name, simulator)
-    return name, [Annotation(click.label, np.floor(click.points)) for click in clicks]  # indices of pixels
+    return name, [Annotation(click.label, pixel_indices(click.points)) for click in clicks]
 
 
 def _in_parallel(

@@ -11,11 +11,11 @@ from rich.progress import track
 from datamodules.annotations import Annotation, to_json
 from datamodules.coco.datamodule import to_coco_results
 from datamodules.coco.file import read_coco
+from datamodules.folder.files import read_class_names
 from datamodules.importers.cvat import read_cvat
 from datamodules.importers.drawing import CLICKS, SCRIBBLES, Simulator
 from datamodules.importers.label_studio import read_label_studio
 from datamodules.importers.labelme import read_labelme
-from datamodules.io.class_names import read_class_names
 from datamodules.io.errors import InputError
 from datamodules.io.images import list_images, read_label_map
 from datamodules.io.json_files import write_json
