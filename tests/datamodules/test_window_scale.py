@@ -30,8 +30,8 @@ def test_window_scale_draws_the_window_uniformly_and_zoom_the_image() -> None:
 def test_datasets_of_the_paper_pass_it_on(
     tmp_path: Path, datamodule: type[VOCDataModule | CityscapesDataModule]
 ) -> None:
-    assert datamodule(str(tmp_path), window_scale=True).transform.window_scale
-    assert not datamodule(str(tmp_path)).transform.window_scale
+    assert datamodule(str(tmp_path), augmentation=RandomScaleCropFlip(CROP, window_scale=True)).augmentation.window_scale
+    assert not datamodule(str(tmp_path)).augmentation.window_scale
 
 
 @pytest.mark.skipif(not FOLDER.is_dir(), reason=f"{FOLDER} does not hold the published files of clicks")

@@ -21,8 +21,7 @@ CLICKS = {
 
 
 def open_cityscapes(root: Path, **options: Any) -> CityscapesDataModule:
-    settings = {"published_split": False, "num_workers": 0, "crop": 16, "batch_size": 2}
-    return CityscapesDataModule(str(root), **{**settings, **options})
+    return CityscapesDataModule(str(root), **{"published_split": False, **options})
 
 
 def plain(labels: Labels) -> list[tuple[int, list[list[float]]]]:
@@ -154,7 +153,7 @@ def test_crop_batch_and_width_are_those_of_the_paper(clicked: Path) -> None:
 
 @pytest.mark.parametrize("supervision", ["boxes", "scribbles"])
 def test_unknown_supervision_is_refused(clicked: Path, supervision: str) -> None:
-    with pytest.raises(ValueError, match=f"supervision is '{supervision}'; Cityscapes has clicks, full"):
+    with pytest.raises(ValueError, match=f"supervision is '{supervision}'; this dataset has clicks, full"):
         open_cityscapes(clicked, supervision=supervision)
 
 

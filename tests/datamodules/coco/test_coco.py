@@ -16,6 +16,7 @@ from pycocotools.coco import COCO
 from datamodules.annotations import rasterize
 from datamodules.coco.datamodule import CocoDataModule, to_coco_results
 from datamodules.coco.file import read_coco
+from datamodules.datamodule import LoaderOptions
 from datamodules.image_cache import CachedImages
 from datamodules.simulate_clicks import ClickSimulator
 from datamodules.simulate_scribbles import ScribbleSimulator
@@ -196,7 +197,7 @@ def test_scribbles_stay_inside_and_do_not_depend_on_the_process(coco: Open) -> N
     assert [scribble.label for scribble in scribbles] == [0, 1, 2]
     drawn = rasterize(scribbles, (H, W))
     assert np.array_equal(drawn[drawn != 255], split.dense_mask(0)[drawn != 255])
-    again = pickle.loads(pickle.dumps(data.train_split())).labels(0)
+    again = pickle.loads(pickle.dumps(data.train_split())).weak_labels(0)
     assert [a.points.tolist() for a in again] == [a.points.tolist() for a in scribbles]
 
 
@@ -277,7 +278,7 @@ def test_text_that_is_no_json_and_missing_files_are_named(tmp_path: Path) -> Non
 
 
 def test_classes_must_differ_and_agree(coco: Open, write: Write, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="supervision is 'boxes'; COCO has clicks, keypoints"):
+    with pytest.raises(ValueError, match="supervision is 'boxes'; this dataset has clicks, keypoints"):
         coco(SQUARE, supervision="boxes")
     train, val = str(write(SQUARE)), str(write(name="val.json", categories=CATEGORIES[:1]))
     data = CocoDataModule(str(tmp_path / "images"), train, val)
@@ -335,7 +336,7 @@ def test_truncated_images_are_found_by_the_check_alone(coco: Open, tmp_path: Pat
 
 
 def test_images_are_cached_after_they_were_checked(coco: Open, tmp_path: Path) -> None:
-    data = coco(SQUARE, image_cache=str(tmp_path / "cache"))
+    data = coco(SQUARE, loader=LoaderOptions(image_cache=str(tmp_path / "cache")))
     data.prepare_data()
     cached = CachedImages(data.train_split(), tmp_path / "cache")
     assert np.array_equal(cached.image(0), data.train_split().image(0))

@@ -12,9 +12,11 @@ import pytest
 from PIL import Image as PILImage
 
 from datamodules.annotations import LabelMap, drop_outside, rasterize
+from datamodules.datamodule import LoaderOptions
 from datamodules.dataset import AugmentedCrops
 from datamodules.image_cache import CachedImages
 from datamodules.sampler import Draw
+from datamodules.transforms import RandomScaleCropFlip
 from datamodules.voc.datamodule import VOCDataModule
 from datamodules.voc.dataset import VOCDataset
 
@@ -23,8 +25,7 @@ TRAIN_AUG = ["2007_000032", "2007_000063", "2008_000002", "2010_000001"]
 
 
 def open_voc(root: Path, **options: Any) -> VOCDataModule:
-    settings = {"published_split": False, "num_workers": 0, "crop": 16, "batch_size": 2}
-    return VOCDataModule(str(root), **{**settings, **options})
+    return VOCDataModule(str(root), **{"published_split": False, **options})
 
 
 def vectors(split: VOCDataset, name: str) -> list[tuple[int, list[list[float]]]]:
@@ -70,12 +71,12 @@ def test_clicks_are_those_of_both_files_as_they_are_with_the_background_on_top(v
 
 
 def test_click_outside_of_its_image_is_no_label_in_any_crop(voc_root: Path) -> None:
-    data = open_voc(voc_root, crop=64, scale=(1.0, 1.0), flip=0.0, width=3)
+    data = open_voc(voc_root, augmentation=RandomScaleCropFlip(64, (1.0, 1.0), 0.0), stroke_width=3)
     split = data.train_split()
     labels = split.weak_labels(2)
     assert isinstance(labels, list)
     assert [len(labels), len(drop_outside(labels, split.shape(2)))] == [4, 3]
-    target = AugmentedCrops(split, data.transform, 0)[Draw(2, 0, 0)]["target"]
+    target = AugmentedCrops(split, data.augmentation, 0, data.stroke_width)[Draw(2, 0, 0)]["target"]
     assert {value: int((target == value).sum()) for value in (0, 20)} == {0: 18, 20: 9}
 
 
@@ -112,7 +113,7 @@ def test_without_sbd_weak_labels_name_the_images(without_sbd: Path, supervision:
 def test_index_of_a_pixel_becomes_its_center(scribbled: Callable[..., VOCDataset]) -> None:
     """A scribble of one point and width 1 sets exactly the pixel [Y, X]."""
     for x, y in [(12, 7), (0, 0), (39, 29)]:
-        split = scribbled([("dog", [(x, y)])], width=1)
+        split = scribbled([("dog", [(x, y)])], stroke_width=1)
         assert vectors(split, "2007_000032") == [(12, [[x + 0.5, y + 0.5]])]
         labels = split.weak_labels(0)
         assert isinstance(labels, list)
@@ -121,7 +122,7 @@ def test_index_of_a_pixel_becomes_its_center(scribbled: Callable[..., VOCDataset
 
 def test_scribble_covers_the_pixels_from_its_first_to_its_last(scribbled: Callable[..., VOCDataset]) -> None:
     strokes = [("plane", [(2, 5), (7, 5)]), ("background", [(7, 3), (7, 9)]), ("dog", [(45, 20), (30, 20)])]
-    drawn = label_map(scribbled(strokes, rasterize_first=True, width=1), "2007_000032")
+    drawn = label_map(scribbled(strokes, rasterize_first=True, stroke_width=1), "2007_000032")
     expected = np.full((30, 40), 255, dtype=np.uint8)
     expected[5, 2:8] = 1
     expected[3:10, 7] = 0  # later strokes lie on top
@@ -131,9 +132,9 @@ def test_scribble_covers_the_pixels_from_its_first_to_its_last(scribbled: Callab
 
 def test_scribbles_keep_the_order_of_the_file(scribbled: Callable[..., VOCDataset]) -> None:
     strokes = [("dog", [(5, 5)]), ("background", [(5, 5)]), ("plant", [(5, 5), (6, 5)]), ("background", [(6, 5)])]
-    split = scribbled(strokes, rasterize_first=True, width=1)
+    split = scribbled(strokes, rasterize_first=True, stroke_width=1)
     assert label_map(split, "2007_000032")[5, 5:7].tolist() == [16, 0]
-    split = scribbled(strokes[::-1], rasterize_first=True, width=1)
+    split = scribbled(strokes[::-1], rasterize_first=True, stroke_width=1)
     assert label_map(split, "2007_000032")[5, 5:7].tolist() == [12, 16]
 
 
@@ -149,7 +150,7 @@ def test_scribbles_of_an_image_of_another_size_are_refused(scribbled: Callable[.
 def test_rasterizing_first_draws_the_same_vectors_on_the_image(voc_root: Path) -> None:
     for supervision, width in (("clicks", 1), ("clicks", 3), ("scribbles", 3)):
         later, first = (
-            open_voc(voc_root, supervision=supervision, width=width, rasterize_first=flag).train_split()
+            open_voc(voc_root, supervision=supervision, stroke_width=width, rasterize_first=flag).train_split()
             for flag in (False, True)
         )
         for index, name in enumerate(TRAIN_AUG):
@@ -163,7 +164,7 @@ def test_rasterizing_first_leaves_out_clicks_just_outside(voc_root: Path, tmp_pa
     """As without it: their block would reach in."""
     items = [{"x": 40.25, "y": 9.5, "cls": 1}, {"x": 9.5, "y": 30.0, "cls": 1}, {"x": 39.75, "y": 20, "cls": 2}]
     (tmp_path / "clicks.json").write_text(json.dumps(dict.fromkeys(TRAIN_AUG, items)))
-    options = {"clicks": [str(tmp_path / "clicks.json")], "rasterize_first": True, "width": 3}
+    options = {"clicks": [str(tmp_path / "clicks.json")], "rasterize_first": True, "stroke_width": 3}
     drawn = label_map(open_voc(voc_root, **options).train_split(), "2007_000032")
     assert {value: int((drawn == value).sum()) for value in (1, 2)} == {1: 0, 2: 6}
 
@@ -283,14 +284,14 @@ def test_full_supervision_without_sbd_is_refused(without_sbd: Path) -> None:
 def test_width_is_that_of_the_paper_unless_given(voc_root: Path, supervision: str, width: int) -> None:
     """Sec. 4.1: clicks of 1 pixel, strokes of 3; also those that are drawn before the augmentation."""
     data = open_voc(voc_root, supervision=supervision, rasterize_first=True)
-    assert (data.transform.width, data.raster_width) == (width, width)
-    data = open_voc(voc_root, supervision=supervision, width=5)
-    assert (data.transform.width, data.raster_width) == (5, None)
+    assert (data.stroke_width, data.raster_width) == (width, width)
+    data = open_voc(voc_root, supervision=supervision, stroke_width=5)
+    assert (data.stroke_width, data.raster_width) == (5, None)
     assert (data.num_classes, data.class_names[0], data.class_names[20]) == (21, "background", "tvmonitor")
 
 
 def test_unknown_supervision_is_refused(voc_root: Path) -> None:
-    with pytest.raises(ValueError, match="supervision is 'boxes'; VOC has clicks, scribbles, full"):
+    with pytest.raises(ValueError, match="supervision is 'boxes'; this dataset has clicks, scribbles, full"):
         open_voc(voc_root, supervision="boxes")
 
 
@@ -330,7 +331,7 @@ def test_histogram_counts_the_clicks_inside(voc_root: Path) -> None:
 
 
 def test_photographs_are_cached_decoded(voc_root: Path, tmp_path: Path) -> None:
-    data = VOCDataModule(str(voc_root), published_split=False, image_cache=str(tmp_path / "cache"))
+    data = VOCDataModule(str(voc_root), published_split=False, loader=LoaderOptions(image_cache=str(tmp_path / "cache")))
     data.prepare_data()
     cached, split = CachedImages(data.train_split(), tmp_path / "cache"), data.train_split()
     for index in range(len(split)):

@@ -104,7 +104,7 @@ def test_check_reads_a_dataset_by_its_name(voc_root: Path, capsys: pytest.Captur
         (["--dataset=coco"], "lacks --data.images, --data.train_annotations, --data.val_annotations."),
         (["--dataset=voc"], "The dataset voc lacks its folder."),
         (["there", "--dataset=shapes"], "The dataset shapes takes no folder 'there'"),
-        (["--dataset=voc", "--supervision=keypoints", "there"], "supervision is 'keypoints'; VOC has clicks"),
+        (["--dataset=voc", "--supervision=keypoints", "there"], "supervision is 'keypoints'; this dataset has clicks"),
     ],
 )
 def test_what_a_dataset_needs_is_named(args: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -118,7 +118,7 @@ def test_derived_background_is_trained_on_at_the_pixels_of_the_scribble(voc_root
     """The files of clicks hold indices of pixels: a click of a scribble lies on the pixels of that scribble."""
     command("background-clicks", voc_root / "scribble_annotation.zip", "--out", tmp_path / "background.json")
     clicks = [str(voc_root / "voc_whats_the_point.json"), str(tmp_path / "background.json")]
-    options = {"published_split": False, "rasterize_first": True, "width": 1}
+    options = {"published_split": False, "rasterize_first": True, "stroke_width": 1}
     clicked = VOCDataModule(str(voc_root), clicks=clicks, **options).train_split()
     scribbled = VOCDataModule(str(voc_root), supervision="scribbles", **options).train_split()
     for index in range(len(clicked)):
