@@ -1,6 +1,6 @@
-"""COCO annotations as maps of instances, dense masks and clicks.
+"""Images with COCO annotations, as instance maps, dense masks and clicks.
 
-Of pycocotools only ``mask`` is used, since ``COCO`` prints.
+Only ``pycocotools.mask`` is used, since ``pycocotools.coco`` prints.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -24,23 +24,23 @@ from datamodules.transforms import Image, Labels
 Region = NDArray[np.bool_]
 Instances = NDArray[np.int32]
 Drawn = Mapping[int, list[Annotation]]
-IGNORED = -1  # in a map of instances
+IGNORED = -1  # value of an instance map
 
 
 def fill_polygons(polygons: Sequence[Sequence[float]], size: tuple[int, int]) -> Region:
-    """Return the pixels, bool (H, W), of polygons [x, y, x, y, ...] of three or more corners, as COCO draws them."""
+    """Return the pixels of polygons [x, y, x, y, ...] with at least three corners as COCO draws them, bool (H, W)."""
     return np.asarray(rle.decode(rle.merge(rle.frPyObjects([list(p) for p in polygons], *size))), dtype=bool)
 
 
 def stack(regions: Mapping[int, Region], size: tuple[int, int]) -> Instances:
-    """Draw regions into one map, smaller ones on top of larger ones and, of equal ones, the later.
+    """Draw regions into one map, smaller regions on top. Of equal regions the later one is on top.
 
     Args:
-        regions: bool (H, W) by the value to draw.
+        regions: bool (H, W), by value in the map.
         size: (H, W).
 
     Returns:
-        int32 (H, W), 0 where there is none.
+        int32 (H, W), 0 outside all regions.
     """
     instances = np.zeros(size, dtype=np.int32)
     for value in sorted(regions, key=lambda value: -np.count_nonzero(regions[value])):
@@ -49,14 +49,21 @@ def stack(regions: Mapping[int, Region], size: tuple[int, int]) -> Instances:
 
 
 def compose(image: CocoImage) -> Instances:
-    """Return the number of the annotation on top, int32 (H, W), of :meth:`CocoImage.annotations`.
+    """Return the instance map, int32 (H, W), with the numbers of :meth:`CocoImage.annotations`.
 
-    Where no instance lies, crowd and boxes are IGNORED and the rest is 0. An annotation without segmentation and box
-    could lie anywhere: nothing is 0 then.
+    Outside all instances, crowd regions and boxes are IGNORED and the rest is 0. An annotation with neither
+    segmentation nor box could be anywhere, so nothing is 0 then.
+
+    Raises:
+        InputError: An RLE is malformed.
     """
     regions, ignored = dict[int, Region](), np.zeros(image.size, dtype=bool)
     for number, annotation in image.annotations().items():
-        region = _region(annotation, image.size)
+        try:
+            region = _region(annotation, image.size)
+        except (ValueError, OverflowError) as error:
+            message = f"Annotation {annotation['id']} of image {image.file_name} has malformed RLE; export it again."
+            raise InputError(message) from error
         if annotation["crowd"] or "segmentation" not in annotation:
             ignored |= region
         else:
@@ -71,9 +78,8 @@ def _region(annotation: Mapping[str, Any], size: tuple[int, int]) -> Region:
     if isinstance(segmentation, list):
         return fill_polygons(segmentation, size)
     if segmentation is not None:
-        counts = segmentation["counts"]
-        compressed = segmentation if isinstance(counts, str) else rle.frPyObjects(segmentation, *size)
-        return np.asarray(rle.decode(compressed), dtype=bool)
+        compressed = isinstance(segmentation["counts"], str)
+        return np.asarray(rle.decode(segmentation if compressed else rle.frPyObjects(segmentation, *size)), dtype=bool)
     x, y, width, height = annotation.get("bbox", (0, 0, 0, 0))
     if width * height == 0:
         return np.ones(size, dtype=bool)
@@ -84,7 +90,7 @@ def _region(annotation: Mapping[str, Any], size: tuple[int, int]) -> Region:
 
 
 def keypoint_clicks(image: CocoImage, classes: Mapping[int, int]) -> dict[int, list[Annotation]]:
-    """Return a click per visible keypoint, by the number of the annotation; those without are left out."""
+    """Return a click for each visible keypoint, by annotation number, without annotations that have none."""
     drawn = {}
     for number, annotation in image.annotations().items():
         points = np.array(annotation.get("keypoints", []), dtype=np.float64).reshape(-1, 3)
@@ -99,12 +105,12 @@ class CocoDataset(SegmentationDataset):
     """One split.
 
     Args:
-        folder: Where the images lie.
-        file: Its images and annotations.
-        background: Whether class 0 is what no instance covers; false leaves that unlabeled.
-        ignore_boxes: Accept boxes without a segmentation, and leave what they cover unlabeled.
-        simulate: Turns a map of instances, the class of each value, the keypoints and the image's name into vectors;
-            ``None`` shows the masks.
+        folder: Image folder.
+        file: Images and annotations.
+        background: Whether pixels outside all instances are class 0 or unlabeled.
+        ignore_boxes: Accept boxes without a segmentation, and leave their pixels unlabeled.
+        simulate: Makes clicks or scribbles of the instance map, the class of each value, the keypoints and the image
+            name. ``None`` trains on dense masks.
     """
 
     folder: Path
@@ -118,7 +124,7 @@ class CocoDataset(SegmentationDataset):
         return len(self.file.images)
 
     def name(self, index: int) -> str:
-        """Return the file name without its suffix, with its folders."""
+        """Return the path inside the image folder, without suffix."""
         return self.file.images[index].name
 
     def image_file(self, index: int) -> Path:
@@ -130,14 +136,14 @@ class CocoDataset(SegmentationDataset):
         return read_image(self.image_file(index))
 
     def dense_mask(self, index: int) -> LabelMap:
-        """Return the dense truth, uint8 (H, W)."""
+        """Return the dense mask, uint8 (H, W)."""
         labels = np.full(len(self.file.images[index].annotations()) + 2, IGNORE_INDEX, dtype=np.uint8)
         for value, label in self._classes(index).items():
             labels[value] = label
         return np.asarray(labels[compose(self.file.images[index])])  # IGNORED is the last
 
     def weak_labels(self, index: int) -> Labels:
-        """Return the vectors, simulated on first use, or the label map that training may see."""
+        """Return the training labels: clicks or scribbles, simulated on first use, or uint8 (H, W)."""
         if self.simulate is None:
             return self.dense_mask(index)
         if index not in self._simulated:
@@ -147,45 +153,45 @@ class CocoDataset(SegmentationDataset):
         return self._simulated[index]
 
     def shape(self, index: int) -> tuple[int, int]:
-        """Return (H, W) from the file."""
+        """Return (H, W) from the COCO file."""
         return self.file.images[index].size
 
     def problem(self, index: int, training: bool) -> InputError | None:
-        """Read everything about one image and return what is wrong with it."""
+        """Read an image and its labels and return the first problem, if any."""
         return self.mismatch(index) or super().problem(index, training)
 
     def mismatch(self, index: int) -> InputError | None:
-        """Return where an image and its annotations do not fit, without decoding either."""
+        """Return a mismatch between an image and its annotations, if any, without decoding them."""
         image, path = self.file.images[index], self.image_file(index)
         if not path.is_file():
-            message = (
-                f"{path} is missing, but {self.file.path} lists it; put it there or pass another folder of images."
-            )
+            message = f"{path} is missing, but {self.file.path} lists it; add it, or pass another image folder."
             return InputError(message, "missing file", path)
         try:
             width, height = image_size(path)
         except InputError as error:
             return error
         if (height, width) != image.size:
-            found = f"{path} is {width} x {height}, but {self.file.path} says {image.size[1]} x {image.size[0]};"
-            remedy = "export the annotations of the images in that folder."
+            remedy = "export the annotations of the images in this folder"
             with PILImage.open(path) as picture:
                 if picture.size == image.size[::-1]:
-                    turned = "it was annotated without the turn that its EXIF orientation asks for; remove that with"
-                    remedy = f"{turned} `exiftool -Orientation= FILE`."
-            return InputError(f"{found} {remedy}", "size differs", path)
+                    remedy = "the annotations ignore its EXIF orientation; remove that: exiftool -Orientation= FILE"
+            return InputError(
+                f"{path} has (H, W) {(height, width)}, but {self.file.path} has {image.size}; {remedy}.",
+                "size differs",
+                path,
+            )
         for annotation in image.annotations().values():
             if not (self.ignore_boxes or annotation["crowd"] or "segmentation" in annotation):
                 return InputError(
-                    f"{self.file.path}, annotation {annotation['id']} has no segmentation; draw its outline, or leave "
-                    "what its box covers unlabeled with --data.ignore_boxes=true.",
+                    f"{self.file.path}, annotation {annotation['id']} has no segmentation; add one, or pass "
+                    "--data.ignore_boxes=true to leave the pixels of its box unlabeled.",
                     "box without segmentation",
                     path,
                 )
         return None
 
     def _classes(self, index: int) -> dict[int, int]:
-        """Class of each value of the map of instances."""
+        """Return the class of each value of the instance map."""
         classes = self.file.classes(self.background)
         annotations = self.file.images[index].annotations().items()
         return {**({0: 0} if self.background else {}), **{n: classes[a["category_id"]] for n, a in annotations}}
