@@ -204,7 +204,10 @@ RLE = {"size": [H, W], "counts": [H * W]}
         ({"segmentation": [[1, 1, 5, float("nan"), 5, 5]]}, r"in pixels of an image with \(H, W\) \(24, 32\)"),
         ({"segmentation": [[1, 1, 5, 1e6, 5, 5]]}, "in pixels of an image with"),
         ({"segmentation": "outline"}, "the segmentation 'outline'; expected polygons or RLE"),
-        ({"segmentation": {**RLE, "size": [W, H]}}, r"RLE of size \[32, 24\] that does not fill its image with .*\(24, 32"),
+        (
+            {"segmentation": {**RLE, "size": [W, H]}},
+            r"RLE of size \[32, 24\] that does not fill its image with .*\(24, 32",
+        ),
         ({"segmentation": {**RLE, "counts": [3, 4]}}, "does not fill its image"),
         ({"segmentation": {**RLE, "counts": [3, -4, H * W + 1]}}, "does not fill its image"),
         ({"segmentation": {"size": [H, W]}}, "does not fill its image"),
@@ -291,12 +294,13 @@ def rotate(path: Path) -> None:
             lambda path: PILImage.new("RGB", (W, W)).save(path),
             r"a\.1\.png has \(H, W\) \(32, 32\), but .*train\.json has \(24, 32\); export",
         ),
-        (rotate, r"a\.1\.png has .*\(32, 24\), but .* has \(24, 32\); .* EXIF orientation; .*: exiftool -Orientation= FILE"),
+        (
+            rotate,
+            r"a\.1\.png has .*\(32, 24\), but .* has \(24, 32\); .* EXIF orientation; .*: exiftool -Orientation= FILE",
+        ),
     ],
 )
-def test_image_mismatch_is_named(
-    coco: Open, tmp_path: Path, break_it: Callable[[Path], Any], message: str
-) -> None:
+def test_image_mismatch_is_named(coco: Open, tmp_path: Path, break_it: Callable[[Path], Any], message: str) -> None:
     data = coco(SQUARE)
     assert data.check().problems == []
     break_it(tmp_path / "images" / "a.1.png")

@@ -271,7 +271,10 @@ def from_studio(*results: Any, **changes: Any) -> Callable[[Path], Any]:
             from_cvat('<mask label="tree" rle="1, 3" left="59" top="0" width="2" height="2"/>'),
             "mask that does not fill",
         ),
-        (from_cvat('<mask label="tree" rle="1, 3" left="a" top="0" width="2" height="2"/>'), "left='a', which is not a number"),
+        (
+            from_cvat('<mask label="tree" rle="1, 3" left="a" top="0" width="2" height="2"/>'),
+            "left='a', which is not a number",
+        ),
         (from_cvat('</image><image name="b/IMG 1.2.jpg" width="1" height="1">'), "a second image 'IMG 1.2'"),
         (from_cvat('</image><track id="0" label="tree"/><image>'), 'export it from CVAT as "CVAT for images 1.1"'),
         (from_cvat("<points>"), r"cannot be read \(mismatched tag"),

@@ -69,7 +69,7 @@ def test_image_lists_and_files_are_checked_in_one_call(
     assert "in 4 training and 1 validation images" in printed[-1]
     printed = check(cityscapes_root, "--dataset=cityscapes", capsys=capsys, fails=True)
     assert [row[:2] for row in rows(printed)] == [["number of images", str(18 + 3)], ["cannot be opened", "1"]]
-    assert any("cityscapes_clicks.json; simulate it" in line for line in printed)
+    assert any("cityscapes_clicks.json does not exist; simulate it" in line for line in printed)
     assert "in 0 training and 1 validation images" in printed[-1]
 
 
@@ -79,9 +79,7 @@ def test_labels_of_each_class_are_counted(folder_root: Path, capsys: pytest.Capt
     assert printed[-1] == "2 classes, 3 training and 3 validation images, no problems"
 
 
-def test_classes_without_labels_are_named(
-    folder_root: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_classes_without_labels_are_named(folder_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     inside, outside = {"class": 0, "points": [[3, 4]]}, {"class": 0, "points": [[64, 4]]}
     (folder_root / "clicks.json").write_text(json.dumps({"train0": [inside, inside], "train1": [outside]}))
     main(["data", "check", str(folder_root)])
