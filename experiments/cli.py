@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
-from datamodules.io.errors import InputError
 from experiments import EXPERIMENTS
 from experiments.train.errors import brief
 
@@ -20,7 +19,7 @@ COMMANDS = {
     "predict": ("experiments.train.cli", "write the predictions of a checkpoint as indexed PNGs"),
     "reproduce": ("experiments.tables.reproduce", "run the cells of a table and print it"),
     "table": ("experiments.tables.command", "print and write the tables from finished runs"),
-    "data": ("experiments.data.parser", "fetch, convert, check and look at datasets"),
+    "data": ("experiments.data.command", "fetch, convert, check and look at datasets"),
     "benchmark": ("experiments.benchmarks.command", "measure what the loss and the data cost"),
 }
 
@@ -38,21 +37,15 @@ def main(args: Sequence[str] | None = None) -> None:
         print("usage: gatedcrf COMMAND [options], with --help for the options of a command\n", *lines, sep="\n")
         sys.exit(0 if args and args[0] in ("-h", "--help") else 2)
     module, _ = COMMANDS[args[0]]
+    run = import_module(module).run  # imported late: torch and Lightning take seconds
     try:
-        if args[0] == "data":
-            options = import_module(module).parse(args[1:])
-            module, _, function = options.function.partition(":")
-            getattr(import_module(module), function)(options)
-        else:
-            run = import_module(module).run  # imported late: torch and Lightning take seconds
-            run(list(args) if module == "experiments.train.cli" else list(args[1:]))
+        run(list(args) if module == "experiments.train.cli" else list(args[1:]))
     except (ValueError, OSError) as error:
         where = Path(traceback.extract_tb(error.__traceback__)[-1].filename)
         root = EXPERIMENTS.parent
         ours = any(
             root / room in where.parents for room in ("losses", "datamodules", "lightning_modules", "experiments")
         )
-        ours = ours or isinstance(error, InputError)
         names_file = isinstance(error, OSError) and error.filename is not None
         if not (ours or "jsonargparse" in where.parts or names_file):
             raise  # no bad input but a defect, whose traceback matters
