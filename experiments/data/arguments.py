@@ -10,6 +10,7 @@ from jsonargparse import ArgumentError, ArgumentParser
 from datamodules.datamodule import SegmentationDataModule
 from datamodules.io.errors import InputError
 from experiments import EXPERIMENTS
+from experiments.train.parser import brief
 
 
 def load_dataset(options: argparse.Namespace) -> SegmentationDataModule:
@@ -30,7 +31,7 @@ def load_dataset(options: argparse.Namespace) -> SegmentationDataModule:
     try:
         config = parser.parse_args([*configs, *options.settings])
     except ArgumentError as error:
-        raise InputError(f"--dataset={options.dataset}: {error}") from error
+        raise InputError(brief(str(error))) from error
     datamodule: SegmentationDataModule = parser.instantiate(config).data
     return datamodule
 

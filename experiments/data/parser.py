@@ -14,7 +14,7 @@ def parse(args: Sequence[str]) -> argparse.Namespace:
     """Parse a command line.
 
     Args:
-        args: Command line without ``gatedcrf data``.
+        args: Command line, starting with "data".
 
     Returns:
         The options. ``function`` is "module:function" of the command, and ``settings`` the ``--data.NAME=VALUE``
@@ -24,7 +24,7 @@ def parse(args: Sequence[str]) -> argparse.Namespace:
         SystemExit: Status 2 for an unknown or invalid argument, status 0 for ``--help``.
     """
     parser = make_parser()
-    options, rest = parser.parse_known_args(args)
+    options, rest = parser.parse_known_args(args[1:])
     reads_dataset = hasattr(options, "supervision")
     if unknown := [argument for argument in rest if not (reads_dataset and argument.startswith("--data."))]:
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")

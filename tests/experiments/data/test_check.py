@@ -99,8 +99,8 @@ def test_check_reads_a_dataset_by_its_name(voc_root: Path, capsys: pytest.Captur
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["--dataset=coco"], "arguments are required: images, train_annotations, val_annotations"),
-        (["--dataset=voc"], "arguments are required: root"),
+        (["--dataset=coco"], "--data.images is missing"),
+        (["--dataset=voc"], "--data.root is missing"),
         (["there", "--dataset=shapes"], "Option 'root' is not accepted"),
         (["there", "--data.crop=3"], "Option 'crop' is not accepted"),
         (["there", "--data.seed=x"], "Expected a <class 'int'>. Got value: x"),
