@@ -30,9 +30,9 @@ def load_dataset(options: argparse.Namespace) -> SegmentationDataModule:
     configs = [f"--config={yaml.safe_dump({'data': data})}" for data in (shipped, {"init_args": given})]
     try:
         config = parser.parse_args([*configs, *options.settings])
-    except ArgumentError as error:
+        datamodule: SegmentationDataModule = parser.instantiate(config).data
+    except (ArgumentError, ValueError) as error:  # jsonargparse raises ValueError for an error in a constructor
         raise InputError(brief(str(error))) from error
-    datamodule: SegmentationDataModule = parser.instantiate(config).data
     return datamodule
 
 
