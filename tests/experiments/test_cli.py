@@ -1,7 +1,7 @@
 import pytest
+from experiments.train.errors import brief
 
 from experiments.cli import COMMANDS, main
-from experiments.train.errors import brief
 
 
 def test_without_a_command_all_commands_are_named(capsys: pytest.CaptureFixture[str]) -> None:

@@ -49,24 +49,28 @@ def save_label_studio(folder: Path) -> Path:
     return folder / "export.json"
 
 
+@pytest.fixture
+def unlabeled(folder_root: Path) -> Path:
+    """A folder with one training image and no masks for it."""
+    for kind in ("images", "masks"):
+        shutil.rmtree(folder_root / kind / "train")
+    (folder_root / "images" / "train").mkdir()
+    Image.new("RGB", (64, 48)).save(folder_root / "images" / "train" / "a.jpg")
+    return folder_root
+
+
 @pytest.mark.parametrize(
     ("tool", "save"), [("labelme", save_labelme), ("cvat", save_cvat), ("label-studio", save_label_studio)]
 )
 def test_labels_of_tools_become_a_folder_of_weak_labels(
-    folder_root: Path,
+    unlabeled: Path,
     tmp_path: Path,
     tool: str,
     save: Callable[[Path], Path],
-    fit_a_step: Callable[..., dict[str, Any]],
-    labels_seen: Callable[[Path], Counter[int]],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """A run trains on what is written, and nothing that is there is lost."""
-    out = folder_root
-    for kind in ("images", "masks"):  # training needs no mask
-        shutil.rmtree(out / kind / "train")
-    (out / "images" / "train").mkdir()
-    Image.new("RGB", (64, 48)).save(out / "images" / "train" / "a.jpg")
+    """Existing files are kept."""
+    out = unlabeled
     source = save(tmp_path / "source")
     command = ["data", "import", tool, str(source), "--out", str(out)]
     main(command)
@@ -75,8 +79,6 @@ def test_labels_of_tools_become_a_folder_of_weak_labels(
     )  # has no image b
     clicks = FolderDataModule(str(out), supervision="clicks").train_split().weak_labels(0)
     assert [(c.label, c.points.round(9).tolist()) for c in clicks] == [(1, [[30.5, 4.0]])]
-    fit_a_step(tmp_path / "run", "folder", "clicks", f"--data.root={out}")
-    assert labels_seen(tmp_path / "run") == {1: 1}
     scribbles = FolderDataModule(str(out), supervision="scribbles").train_split().weak_labels(0)
     assert [s.label for s in scribbles] == [1]
     assert all(((s.points > 2) & (s.points < 20)).all() for s in scribbles)
@@ -90,6 +92,17 @@ def test_labels_of_tools_become_a_folder_of_weak_labels(
     main([*command, "--regions", "clicks", "--force"])
     clicks = FolderDataModule(str(out), supervision="clicks").train_split().weak_labels(0)
     assert [c.points.round(9).tolist() for c in clicks] == [[[11.5, 11.5]], [[30.5, 4.0]]]
+
+
+def test_run_trains_on_imported_clicks(
+    unlabeled: Path,
+    tmp_path: Path,
+    fit_a_step: Callable[..., dict[str, Any]],
+    labels_seen: Callable[[Path], Counter[int]],
+) -> None:
+    main(["data", "import", "labelme", str(save_labelme(tmp_path / "source")), "--out", str(unlabeled)])
+    fit_a_step(tmp_path / "run", "folder", "clicks", f"--data.root={unlabeled}")
+    assert labels_seen(tmp_path / "run") == {1: 1}
 
 
 def test_malformed_input_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
