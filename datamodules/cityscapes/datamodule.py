@@ -82,10 +82,7 @@ class CityscapesDataModule(SegmentationDataModule):
         clicks: Click file of ``gatedcrf data cityscapes-clicks`` or of the authors. ``None`` looks in ``root``.
         train_ids: Whether "cls" in the click file is a class index instead of a labelId.
         published_split: Compare the number of images of each city with the published one.
-        augmentation: Random crop of a training image.
-        stroke_width: Width of clicks, pixels of the crop.
-        loader: Batch size, workers and image cache.
-        seed: Seed of image order and augmentation.
+        augmentation: See :class:`SegmentationDataModule`, also for the remaining arguments.
 
     Raises:
         InputError: The supervision is unknown.

@@ -41,10 +41,7 @@ class CocoDataModule(SegmentationDataModule):
         val_images: Folder of the validation images. ``None`` is ``images``.
         click_simulator: Simulates clicks.
         scribble_simulator: Simulates scribbles.
-        augmentation: Random crop of a training image.
-        stroke_width: Width of clicks and strokes, pixels of the crop.
-        loader: Batch size, workers and image cache.
-        seed: Seed of image order and augmentation.
+        augmentation: See :class:`SegmentationDataModule`, also for the remaining arguments.
 
     Raises:
         InputError: A file is missing or malformed.

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from datamodules.annotations import Annotation
-from datamodules.io.atomic import atomic_write
 from datamodules.io.errors import InputError
+from datamodules.io.json_files import write_json
 from datamodules.sample import IGNORE_INDEX
 
 FORM = '{"NAME": [{"x": 12.5, "y": 34.0, "cls": 3}, ...], ...}'
@@ -68,7 +68,7 @@ def write_clicks(path: Path, clicks: Mapping[str, Sequence[Annotation]], values:
         name: [{"x": x, "y": y, "cls": values[click.label]} for click in items for x, y in click.points.tolist()]
         for name, items in clicks.items()
     }
-    atomic_write(path, json.dumps(content) + "\n")
+    write_json(path, content)
 
 
 def merge(files: Sequence[Clicks]) -> Clicks:

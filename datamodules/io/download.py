@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from http.client import HTTPException
 from pathlib import Path
@@ -18,40 +17,14 @@ CHUNK = 1 << 16  # bytes
 TIMEOUT_S = 30.0  # without a byte
 
 
-@dataclass(frozen=True)
-class Archive:
-    """A published file.
-
-    Args:
-        url: Address.
-        name: File name on disk.
-        md5: MD5 sum, hexadecimal.
-    """
-
-    url: str
-    name: str
-    md5: str
-
-
-VOC = Archive(
-    "https://thor.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar",
-    "VOCtrainval_11-May-2012.tar",
-    "6cd6e144f989b92b3379bac3b3de84fd",
-)
-SBD = Archive(  # www2, since www answers "Permission denied"
-    "https://www2.eecs.berkeley.edu/Research/Projects/CS/vision/grouping/semantic_contours/benchmark.tgz",
-    "benchmark.tgz",
-    "82b4d87ceb2ed10f6038a1cba92111cb",
-)
-
-
-def download(archive: Archive, folder: Path, timeout: float = TIMEOUT_S) -> Path:
+def download(url: str, md5: str, folder: Path, timeout: float = TIMEOUT_S) -> Path:
     """Download a file and verify its MD5 sum.
 
-    An incomplete file is named NAME.part. The next call continues it.
+    An incomplete file is named NAME.part. The next call resumes it.
 
     Args:
-        archive: File to download. An existing file is only verified.
+        url: Address of the file. Its last part is the file name.
+        md5: MD5 sum, hexadecimal. An existing file is only verified.
         folder: Folder of the file, created if it is missing.
         timeout: Seconds without data after which the connection is closed.
 
@@ -61,23 +34,23 @@ def download(archive: Archive, folder: Path, timeout: float = TIMEOUT_S) -> Path
     Raises:
         InputError: The file cannot be downloaded or written, or has another MD5 sum.
     """
-    path = folder / archive.name
+    path = folder / url.rpartition("/")[2]
     if path.exists():
-        if (md5 := _md5(path)) != archive.md5:
-            raise InputError(f"{path} has MD5 sum {md5} instead of {archive.md5}; remove it to download it again.")
+        if (found := _md5(path)) != md5:
+            raise InputError(f"{path} has MD5 sum {found} instead of {md5}; remove it to download it again.")
         return path
     part = path.with_name(f"{path.name}.part")
     remedy = f"or download it elsewhere and put it at {path}."
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _complete(archive.url, part, timeout)
+        _complete(url, part, timeout)
     except (OSError, HTTPException) as error:
-        message = f"{archive.url} cannot be downloaded ({error}). Run the command again to continue, {remedy}"
+        message = f"{url} cannot be downloaded ({error}). Run the command again to continue, {remedy}"
         raise InputError(message) from error
-    if (md5 := _md5(part)) != archive.md5:
+    if (found := _md5(part)) != md5:
         part.unlink()
         raise InputError(
-            f"{archive.url} gave a file with MD5 sum {md5} instead of {archive.md5}, which was removed. Run the "
+            f"{url} gave a file with MD5 sum {found} instead of {md5}, which was removed. Run the "
             f"command again, {remedy}"
         )
     part.replace(path)

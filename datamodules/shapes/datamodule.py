@@ -25,9 +25,6 @@ class ShapesDataset(SegmentationDataset):
         size: Height and width, pixels.
         supervision: "clicks" (one per visible part of an object and of the background), "scribbles" or "full".
         seed: Scene i is a function of (seed, i).
-
-    Raises:
-        InputError: An unknown supervision.
     """
 
     def __init__(self, length: int, size: int, supervision: str, seed: int) -> None:

@@ -35,11 +35,9 @@ class VOCDataModule(SegmentationDataModule):
         scribbles: ScribbleSup as a zip or a folder, or a folder of rasterized scribbles. ``None`` looks in ``root``.
         rasterize_first: Draw clicks and scribbles before the augmentation, as competing papers do, instead of after it.
         published_split: Compare image lists and click files with their published checksums.
-        augmentation: Random crop of a training image.
+        augmentation: See :class:`SegmentationDataModule`, also for ``loader`` and ``seed``.
         stroke_width: Width of clicks and strokes, pixels of the crop. ``None`` is 1 for clicks and 3 for scribbles,
             Sec. 4.1.
-        loader: Batch size, workers and image cache.
-        seed: Seed of image order and augmentation.
 
     Raises:
         InputError: The supervision is unknown.

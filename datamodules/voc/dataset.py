@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from datamodules.annotations import Annotation, LabelMap, drop_outside, rasterize
+from datamodules.annotations import Annotation, LabelMap, drop_outside, pixel_centers, rasterize
 from datamodules.dataset import SegmentationDataset
 from datamodules.io.click_files import Clicks
 from datamodules.io.errors import InputError
@@ -90,4 +90,4 @@ class VOCDataset(SegmentationDataset):
                 "size differs",
                 name,
             )
-        return [Annotation(s.label, s.points + 0.5) for s in scribbles]  # from pixel indices to pixel centers
+        return [Annotation(s.label, pixel_centers(s.points)) for s in scribbles]

@@ -21,7 +21,7 @@ from torch.utils.data import default_collate
 from torchvision import io, tv_tensors
 from torchvision.transforms import v2  # type: ignore[import-untyped]
 
-from datamodules.annotations import Annotation
+from datamodules.annotations import Annotation, Matrix
 from datamodules.dataset import AugmentedCrops
 from datamodules.folder.dataset import FolderDataset
 from datamodules.image_cache import CachedImages, build_cache
@@ -29,7 +29,7 @@ from datamodules.io.errors import InputError
 from datamodules.io.images import list_images, read_image
 from datamodules.sample import IGNORE_INDEX
 from datamodules.sampler import Draw
-from datamodules.transforms import Matrix, RandomScaleCropFlip
+from datamodules.transforms import RandomScaleCropFlip
 from experiments.benchmarks.measure import hardware, median_ms
 from experiments.tables.report import to_markdown
 

@@ -9,7 +9,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from datamodules.annotations import Annotation
+from datamodules.annotations import Annotation, pixel_indices
 from datamodules.cityscapes.files import LABEL_IDS, THINGS, CityscapesFiles
 from datamodules.io.click_files import Clicks, read_clicks, write_clicks
 from datamodules.simulate_clicks import ClickSimulator
@@ -86,5 +86,4 @@ def _simulate(
 ) -> tuple[str, list[Annotation]]:
     split, name = image
     clicks = files.simulate_clicks(split, name, simulator)
-    # click files hold pixel indices, not pixel centers
-    return name, [Annotation(click.label, np.floor(click.points)) for click in clicks]
+    return name, [Annotation(click.label, pixel_indices(click.points)) for click in clicks]

@@ -8,34 +8,37 @@ from typing import NamedTuple
 from rich.console import Console
 
 from datamodules.io.archives import extract
-from datamodules.io.download import SBD, VOC, Archive, download
+from datamodules.io.download import download
 
 
-class Published(NamedTuple):
-    """A dataset that may be downloaded.
+class Archive(NamedTuple):
+    """An archive that may be downloaded.
 
     Args:
-        archive: File to download.
+        url: Address.
+        md5: MD5 sum, hexadecimal.
         tree: Folder of the archive to unpack.
         terms: Terms of use.
     """
 
-    archive: Archive
+    url: str
+    md5: str
     tree: str
     terms: str
 
 
-PUBLISHED = {
-    "voc": Published(
-        VOC,
+ARCHIVES = {
+    "voc": Archive(
+        "https://thor.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar",
+        "6cd6e144f989b92b3379bac3b3de84fd",
         "VOCdevkit/VOC2012",
-        "The images are from Flickr and subject to its terms of use: http://host.robots.ox.ac.uk/pascal/VOC/voc2012/",
+        "Images from Flickr, subject to its terms of use: http://host.robots.ox.ac.uk/pascal/VOC/voc2012/",
     ),
-    "sbd": Published(
-        SBD,
+    "sbd": Archive(  # www2, since www answers "Permission denied"
+        "https://www2.eecs.berkeley.edu/Research/Projects/CS/vision/grouping/semantic_contours/benchmark.tgz",
+        "82b4d87ceb2ed10f6038a1cba92111cb",
         "benchmark_RELEASE/dataset",
-        "SBD annotates images of Pascal VOC; for terms of use see "
-        "http://home.bharathh.info/pubs/codes/SBD/download.html",
+        "Annotations of images of Pascal VOC: http://home.bharathh.info/pubs/codes/SBD/download.html",
     ),
 }
 
@@ -83,15 +86,15 @@ def run(options: argparse.Namespace) -> None:
     if options.dataset in INSTRUCTIONS:
         console.print(INSTRUCTIONS[options.dataset].replace("ROOT", quote(str(root))))
         return
-    published = PUBLISHED[options.dataset]
-    target = root / published.tree
+    archive = ARCHIVES[options.dataset]
+    target = root / archive.tree
     if target.exists():
         console.print(f"{target} already exists. If it is incomplete, remove it and run the command again.")
         return
-    console.print(f"{published.archive.url}\n{published.terms}")
+    console.print(f"{archive.url}\n{archive.terms}")
     try:
-        path = download(published.archive, root)
-        extract(path, root, published.tree)
+        path = download(archive.url, archive.md5, root)
+        extract(path, root, archive.tree)
     except KeyboardInterrupt:
         console.print("Stopped. Run the command again to continue.")
         raise SystemExit(130) from None

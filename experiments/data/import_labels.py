@@ -1,21 +1,20 @@
 """``gatedcrf data import``: labels of an annotation tool as clicks and scribbles."""
 
 import argparse
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
 
 from datamodules.annotations import Annotation, to_json
+from datamodules.folder.files import read_class_names
 from datamodules.importers.cvat import read_cvat
 from datamodules.importers.drawing import CLICKS, SCRIBBLES, Simulator
 from datamodules.importers.label_studio import read_label_studio
 from datamodules.importers.labelme import read_labelme
-from datamodules.io.atomic import atomic_write
-from datamodules.io.class_names import read_class_names
 from datamodules.io.errors import InputError
 from datamodules.io.images import list_images
+from datamodules.io.json_files import write_json
 from experiments.data.arguments import check_output
 
 Labels = dict[str, list[Annotation]]
@@ -57,7 +56,7 @@ def run(options: argparse.Namespace) -> None:
         check_output(path, options.force)
     for path, labels in written.items():
         content = {name: to_json(annotations) for name, annotations in labels.items()}
-        atomic_write(path, json.dumps(content) + "\n")
+        write_json(path, content)
         console.print(f"{path}: {sum(map(len, labels.values()))} {path.stem} in {len(labels)} images")
 
 

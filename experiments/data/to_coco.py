@@ -1,7 +1,6 @@
 """``gatedcrf data to-coco``: predictions as COCO results."""
 
 import argparse
-import json
 from pathlib import Path
 
 from rich.console import Console
@@ -9,9 +8,9 @@ from rich.progress import track
 
 from datamodules.coco.datamodule import to_coco_results
 from datamodules.coco.file import read_coco
-from datamodules.io.atomic import atomic_write
 from datamodules.io.errors import InputError
 from datamodules.io.images import read_label_map
+from datamodules.io.json_files import write_json
 from experiments.data.arguments import check_output
 
 
@@ -40,7 +39,7 @@ def run(options: argparse.Namespace) -> None:
                 "at full size."
             )
         results += to_coco_results(labels, image.id, categories)
-    atomic_write(out, json.dumps(results) + "\n")
+    write_json(out, results)
     console = Console(soft_wrap=True, highlight=False, markup=False)
     labeled = len({result["image_id"] for result in results})
     console.print(f"{out}: {len(results)} results in {labeled} of {len(file.images)} images")

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image as PILImage
 
+from datamodules.annotations import fractional_indices
 from datamodules.dataset import SegmentationDataset
 from datamodules.sample import IGNORE_INDEX
 from datamodules.transforms import Labels
@@ -84,7 +85,7 @@ def draw_labels(axis: Axes, image: NDArray[np.uint8], labels: Labels) -> None:
     axis.imshow(faded)
     for annotation in labels:
         color = voc_palette()[annotation.label] / 255
-        x, y = annotation.points.T - 0.5
+        x, y = fractional_indices(annotation.points).T
         if annotation.is_click:
             axis.plot(x, y, "o", markersize=5, color=color, markeredgecolor="white", markeredgewidth=0.8)
         else:

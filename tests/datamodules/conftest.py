@@ -9,11 +9,12 @@ import pytest
 from PIL import Image as PILImage
 
 from datamodules.annotations import LabelMap
+from datamodules.datamodule import LoaderOptions
 from datamodules.dataset import SegmentationDataset
 from datamodules.folder.datamodule import FolderDataModule
 from datamodules.simulate_clicks import ClickSimulator
 from datamodules.simulate_scribbles import ScribbleSimulator
-from datamodules.transforms import Image, Labels
+from datamodules.transforms import Image, Labels, RandomScaleCropFlip
 
 SIZES = {"train": [(40, 30), (30, 40), (32, 32)], "val": [(36, 28), (28, 36)]}  # (W, H)
 
@@ -83,7 +84,12 @@ def folder(tree: Path) -> Callable[..., FolderDataModule]:
     """Open the folder."""
 
     def open_folder(**options: Any) -> FolderDataModule:
-        settings = {"click_simulator": ClickSimulator(20), "scribble_simulator": ScribbleSimulator(20)}
-        return FolderDataModule(str(tree), **{**settings, "num_workers": 0, "crop": 16, "batch_size": 2, **options})
+        settings = {
+            "click_simulator": ClickSimulator(20),
+            "scribble_simulator": ScribbleSimulator(20),
+            "augmentation": RandomScaleCropFlip(16),
+            "loader": LoaderOptions(2, 0),
+        }
+        return FolderDataModule(str(tree), **{**settings, **options})
 
     return open_folder

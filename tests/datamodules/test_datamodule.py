@@ -8,8 +8,12 @@ import torch
 from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor, nn
 
+from datamodules.datamodule import LoaderOptions
 from datamodules.sample import Sample
 from datamodules.shapes.datamodule import ShapesDataModule
+from datamodules.transforms import RandomScaleCropFlip
+
+CROPS = RandomScaleCropFlip(32, (0.8, 1.25))
 
 
 def make_trainer(**options: Any) -> Trainer:
@@ -17,9 +21,11 @@ def make_trainer(**options: Any) -> Trainer:
     return Trainer(**{**settings, "accelerator": "cpu", "enable_checkpointing": False, **options})
 
 
-def make_data(trainer: Trainer | None = None, **options: Any) -> ShapesDataModule:
-    settings = {"num_train": 5, "num_val": 3, "size": 48, "crop": 32, "batch_size": 4}
-    data = ShapesDataModule(**{**settings, **options})
+def make_data(
+    trainer: Trainer | None = None, batch_size: int = 4, num_workers: int = 0, **options: Any
+) -> ShapesDataModule:
+    loader = LoaderOptions(batch_size, num_workers)
+    data = ShapesDataModule(num_train=5, num_val=3, size=48, augmentation=CROPS, loader=loader, **options)
     data.trainer = trainer or make_trainer()
     return data
 
@@ -116,7 +122,7 @@ def test_run_without_a_number_of_steps_is_refused() -> None:
 
 def test_loaders_without_a_trainer_are_refused() -> None:
     with pytest.raises(RuntimeError, match="to a Trainer"):
-        ShapesDataModule(num_train=2, num_val=2, size=48, crop=32).val_dataloader()
+        ShapesDataModule(num_train=2, num_val=2, size=48).val_dataloader()
 
 
 def test_evaluation_reads_every_image_whole_and_in_order() -> None:

@@ -15,12 +15,13 @@ from typing import Any
 
 import pytest
 
-from datamodules.io.download import CHUNK, Archive, download
+from datamodules.io.download import CHUNK, download
 from datamodules.io.errors import InputError
 from experiments.cli import main
-from experiments.data.download import PUBLISHED
+from experiments.data.download import ARCHIVES
 
 CONTENT = bytes(i * i % 251 for i in range(4 * CHUNK))
+MD5 = hashlib.md5(CONTENT).hexdigest()
 CUT = CHUNK + 1000  # bytes before a connection breaks
 
 
@@ -73,8 +74,9 @@ class Server(ThreadingHTTPServer):
     def handle_error(self, *_: Any) -> None:
         pass  # the client has closed the connection
 
-    def archive(self, content: bytes = CONTENT) -> Archive:
-        return Archive(f"http://127.0.0.1:{self.server_port}/a.tar", "a.tar", hashlib.md5(content).hexdigest())
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/a.tar"
 
 
 @pytest.fixture
@@ -97,8 +99,8 @@ def files(folder: Path) -> dict[str, bytes]:
 def fail(server: Server, folder: Path, match: str) -> None:
     """Expect an error that names the URL and where to put the file."""
     with pytest.raises(InputError, match=match) as error:
-        download(server.archive(), folder, timeout=0.3)
-    assert server.archive().url in str(error.value)
+        download(server.url, MD5, folder, timeout=0.3)
+    assert server.url in str(error.value)
     assert f"download it elsewhere and put it at {folder / 'a.tar'}." in str(error.value)
 
 
@@ -107,7 +109,7 @@ def succeed(server: Server, folder: Path, *asked: int) -> None:
     server.asked.clear()
     server.replies.clear()
     server.otherwise = Reply()
-    assert download(server.archive(), folder) == folder / "a.tar"
+    assert download(server.url, MD5, folder) == folder / "a.tar"
     assert files(folder) == {"a.tar": CONTENT}
     assert server.asked == list(asked)
 
@@ -120,14 +122,14 @@ def test_file_is_downloaded_once(server: Server, tmp_path: Path) -> None:
 def test_existing_file_with_another_checksum_is_kept(server: Server, tmp_path: Path) -> None:
     (tmp_path / "a.tar").write_bytes(b"mine")
     with pytest.raises(InputError, match=r"a\.tar has MD5 sum \w{32} instead of .*; remove it to download it again"):
-        download(server.archive(), tmp_path)
+        download(server.url, MD5, tmp_path)
     assert files(tmp_path) == {"a.tar": b"mine"}
     assert server.asked == []
 
 
 def test_broken_connections_are_resumed_as_long_as_they_make_progress(server: Server, tmp_path: Path) -> None:
     server.replies = [Reply(cut=CUT), Reply(cut=CUT)]
-    assert download(server.archive(), tmp_path).read_bytes() == CONTENT
+    assert download(server.url, MD5, tmp_path).read_bytes() == CONTENT
     assert server.asked == [0, CUT, 2 * CUT]
 
 
@@ -161,7 +163,7 @@ def test_refusal_keeps_the_part(server: Server, tmp_path: Path, reply: Reply, me
 def test_server_without_ranges_sends_the_whole_file(server: Server, tmp_path: Path) -> None:
     (tmp_path / "a.tar.part").write_bytes(b"x" * CUT)
     server.replies = [Reply(ranges=False)]
-    assert download(server.archive(), tmp_path).read_bytes() == CONTENT
+    assert download(server.url, MD5, tmp_path).read_bytes() == CONTENT
     assert len(server.asked) == 1
 
 
@@ -182,17 +184,17 @@ def test_file_with_another_checksum_is_removed(server: Server, tmp_path: Path, b
 def test_folder_that_cannot_be_created_is_named(server: Server, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"Not a directory: .*file/root"):
-        download(server.archive(), tmp_path / "file" / "root")
+        download(server.url, MD5, tmp_path / "file" / "root")
 
 
 def test_killed_process_is_resumed(server: Server, tmp_path: Path) -> None:
     """The kernel kills it at byte CHUNK of the file."""
     code = (
         "import resource, signal, sys; from pathlib import Path\n"
-        "from datamodules.io.download import Archive, download\n"
+        "from datamodules.io.download import download\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_DFL); resource.setrlimit(resource.RLIMIT_CORE, (0, 0))\n"
         f"resource.setrlimit(resource.RLIMIT_FSIZE, ({CHUNK}, {CHUNK}))\n"
-        f"download({server.archive()!r}, Path(sys.argv[1]))"
+        f"download({server.url!r}, {MD5!r}, Path(sys.argv[1]))"
     )
     run = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True)
     assert run.returncode < 0
@@ -214,9 +216,10 @@ def publish(server: Server, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
     """Let the URL of a dataset be that of the server."""
 
     def publish_at_server(dataset: str) -> None:
-        content = tar(f"{PUBLISHED[dataset].tree}/img/a.jpg")
+        content = tar(f"{ARCHIVES[dataset].tree}/img/a.jpg")
         server.otherwise = Reply(content=content)
-        monkeypatch.setitem(PUBLISHED, dataset, PUBLISHED[dataset]._replace(archive=server.archive(content)))
+        archive = ARCHIVES[dataset]._replace(url=server.url, md5=hashlib.md5(content).hexdigest())
+        monkeypatch.setitem(ARCHIVES, dataset, archive)
 
     return publish_at_server
 

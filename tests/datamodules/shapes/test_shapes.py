@@ -69,12 +69,12 @@ def test_full_labels_are_the_mask() -> None:
 
 
 def test_unknown_supervision_is_refused() -> None:
-    with pytest.raises(ValueError, match="'boxes'; shapes has clicks, scribbles, full"):
-        ShapesDataset(2, 48, "boxes", seed=0)
+    with pytest.raises(ValueError, match="'boxes'; this dataset has clicks, scribbles, full"):
+        ShapesDataModule("boxes")
 
 
 def test_training_and_validation_differ() -> None:
-    data = ShapesDataModule(num_train=4, num_val=4, size=48, crop=32)
+    data = ShapesDataModule(num_train=4, num_val=4, size=48)
     assert data.class_names == ["background", *CLASSES]
     train, val = data.train_split(), data.val_split()
     pictures = {split.image(index).tobytes() for split in (train, val) for index in range(4)}
