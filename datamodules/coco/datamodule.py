@@ -1,17 +1,15 @@
 """Images with COCO annotations, and predictions as COCO results."""
 
 from collections.abc import Iterator, Mapping
-from functools import cached_property, partial
-from itertools import chain
+from functools import cached_property
 from pathlib import Path
 from typing import Any
-from zlib import crc32
 
 import numpy as np
 from pycocotools import mask as rle
 
-from datamodules.annotations import Annotation, LabelMap
-from datamodules.coco.dataset import CocoDataset, Drawn, Instances, keypoint_clicks
+from datamodules.annotations import LabelMap
+from datamodules.coco.dataset import CocoDataset
 from datamodules.coco.file import CocoFile, read_coco
 from datamodules.datamodule import LoaderOptions, SegmentationDataModule
 from datamodules.io.errors import InputError
@@ -103,21 +101,20 @@ class CocoDataModule(SegmentationDataModule):
         file = images.file
         if split != "predict" and not file.annotated:
             yield InputError(f"{file.path} has no annotations; export it with annotations.", "no labels", file.path)
-        classes, keypoints = file.classes(self.background), split == "train" and self.supervision == "keypoints"
-        if keypoints and not any(keypoint_clicks(image, classes) for image in file.images):
+        keypoints = split == "train" and self.supervision == "keypoints"
+        if keypoints and not any(images.keypoint_clicks(index) for index in range(len(images))):
             message = f"{file.path} has no visible keypoint; choose another --data.supervision."
             yield InputError(message, "no labels", file.path)
         yield from (problem for problem in in_threads(images.mismatch, len(images), "Checking") if problem)
 
     def train_split(self) -> CocoDataset:
         """Return the training images with the labels of the supervision."""
-        simulate = {
-            "clicks": partial(_clicks, self.clicks),  # not a bound method, which would copy self to worker processes
-            "keypoints": partial(_keypoints, self.clicks),
-            "scribbles": partial(_scribbles, self.scribbles),
-        }.get(self.supervision)
-        ignore_boxes = self.ignore_boxes or self.supervision == "keypoints"
-        return CocoDataset(self.images, self._train_file, self.background, ignore_boxes, simulate)
+        simulator: ClickSimulator | ScribbleSimulator | None = self.clicks
+        if self.supervision in ("scribbles", "full"):
+            simulator = self.scribbles if self.supervision == "scribbles" else None
+        keypoints_only = self.supervision == "keypoints"
+        ignore_boxes = self.ignore_boxes or keypoints_only
+        return CocoDataset(self.images, self._train_file, self.background, ignore_boxes, simulator, keypoints_only)
 
     def val_split(self) -> CocoDataset:
         """Return the validation images with their dense masks."""
@@ -126,24 +123,6 @@ class CocoDataModule(SegmentationDataModule):
     def predict_split(self) -> CocoDataset:
         """Return the validation images. Their file may lack annotations."""
         return CocoDataset(self.val_images, self._val_file, self.background, ignore_boxes=True)
-
-
-def _clicks(
-    simulator: ClickSimulator, instances: Instances, classes: Mapping[int, int], drawn: Drawn, name: str
-) -> list[Annotation]:
-    return [*simulator(instances, {v: c for v, c in classes.items() if v not in drawn}), *chain(*drawn.values())]
-
-
-def _keypoints(
-    simulator: ClickSimulator, instances: Instances, classes: Mapping[int, int], drawn: Drawn, name: str
-) -> list[Annotation]:
-    return [*simulator(instances, {v: c for v, c in classes.items() if v == 0}), *chain(*drawn.values())]
-
-
-def _scribbles(
-    simulator: ScribbleSimulator, instances: Instances, classes: dict[int, int], drawn: Drawn, name: str
-) -> list[Annotation]:
-    return simulator(instances, classes, np.random.default_rng(crc32(name.encode())))
 
 
 def to_coco_results(label_map: LabelMap, image_id: int, category_ids: Mapping[int, int]) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from datamodules.annotations import Annotation
-from datamodules.coco.dataset import Region
+from datamodules.coco.instances import Region
 from datamodules.importers.drawing import SCRIBBLES, Drawing, Simulator, add_image, image_name
 from datamodules.io.errors import InputError
 

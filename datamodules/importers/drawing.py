@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from datamodules.annotations import Annotation, Points
-from datamodules.coco.dataset import Region, fill_polygons, stack
+from datamodules.coco.instances import Region, fill_polygons, stack
 from datamodules.io.errors import InputError
 from datamodules.simulate_clicks import ClickSimulator
 from datamodules.simulate_scribbles import ScribbleSimulator

@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import numpy as np
 
 from datamodules.annotations import Annotation
-from datamodules.coco.dataset import Region
+from datamodules.coco.instances import Region
 from datamodules.importers.drawing import SCRIBBLES, Drawing, Simulator, add_image, image_name, load_json
 from datamodules.io.errors import InputError
 from datamodules.io.images import IMAGE_SUFFIXES
