@@ -80,7 +80,6 @@ class CityscapesDataModule(SegmentationDataModule):
         root: Folder with ``leftImg8bit`` and ``gtFine``.
         supervision: Training labels: "clicks" or "full".
         clicks: Click file of ``gatedcrf data cityscapes-clicks`` or of the authors. ``None`` looks in ``root``.
-        train_ids: Whether "cls" in the click file is a class index instead of a labelId.
         published_split: Compare the number of images of each city with the published one.
         augmentation: See :class:`SegmentationDataModule`, also for the remaining arguments.
 
@@ -96,7 +95,6 @@ class CityscapesDataModule(SegmentationDataModule):
         root: str,
         supervision: str = "clicks",
         clicks: str | None = None,
-        train_ids: bool = False,
         published_split: bool = True,
         augmentation: RandomScaleCropFlip = RandomScaleCropFlip(crop=768),
         stroke_width: int = 1,
@@ -107,7 +105,6 @@ class CityscapesDataModule(SegmentationDataModule):
         self.class_names = list(CLASSES)
         self.files = CityscapesFiles(Path(root))
         self.clicks = None if clicks is None else Path(clicks)
-        self.train_ids = train_ids
         self.published_split = published_split
 
     @cached_property
@@ -121,7 +118,7 @@ class CityscapesDataModule(SegmentationDataModule):
             raise InputError(
                 f"{paths[0]} does not exist; simulate it: gatedcrf data cityscapes-clicks {self.files.root}"
             )
-        return read_clicks(path, {label: label for label in range(len(CLASSES))} if self.train_ids else TRAIN_IDS)
+        return read_clicks(path, TRAIN_IDS)
 
     def train_split(self) -> CityscapesDataset:
         """Return the training images with the labels of the supervision."""

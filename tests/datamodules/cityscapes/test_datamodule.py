@@ -42,17 +42,7 @@ def test_clicks_have_label_ids_and_those_of_void_are_dropped(clicked: Path) -> N
     assert plain(split.weak_labels(1)) == plain(split.weak_labels(2)) == []
 
 
-def test_clicks_may_have_train_ids(clicked: Path) -> None:
-    items = [{"x": 1, "y": 2, "cls": label} for label in (0, 18, 7)]
-    (clicked / "mine.json").write_text(json.dumps(dict.fromkeys(NAMES, items)))
-    data = open_cityscapes(clicked, clicks=str(clicked / "mine.json"), train_ids=True)
-    assert [label for label, _ in plain(data.train_split().weak_labels(1))] == [0, 18, 7]
-    (clicked / "mine.json").write_text(json.dumps({NAMES[0]: [{"x": 1, "y": 2, "cls": 19}]}))
-    with pytest.raises(ValueError, match=r"mine\.json, .*a cls of 0 to 18"):
-        open_cityscapes(clicked, clicks=str(clicked / "mine.json"), train_ids=True).train_split()
-
-
-def test_value_that_is_no_label_id_is_refused(clicked: Path) -> None:
+def test_click_with_invalid_label_id_is_refused(clicked: Path) -> None:
     (clicked / "cityscapes_clicks.json").write_text(json.dumps({NAMES[0]: [{"x": 1, "y": 2, "cls": 34}]}))
     with pytest.raises(ValueError, match=r"cityscapes_clicks\.json, .*a cls of -1 to 33"):
         open_cityscapes(clicked).train_split()
