@@ -1,23 +1,23 @@
-"""Where the processes of a table run."""
+"""Starts runs on this machine, and what every launcher offers."""
 
 import subprocess
 from typing import Protocol
 
-from experiments.tables.cell import Cell
+from experiments.train.run import Run
 
 
 class Job(Protocol):
-    """One cell that was started."""
+    """A run that was started."""
 
     def poll(self) -> int | None:
-        """Return ``None`` while it waits or runs, else its exit status."""
+        """Return ``None`` while it waits or runs, then its exit status."""
 
     def stop(self) -> str:
-        """Do what is right when the command that started it is interrupted, and say what becomes of the cell."""
+        """React to an interrupt of the command that started it, and return what becomes of the run."""
 
 
 class Launcher(Protocol):
-    """Starts cells.
+    """Starts runs.
 
     Attributes:
         limit: Number of jobs at a time.
@@ -25,20 +25,20 @@ class Launcher(Protocol):
 
     limit: int
 
-    def start(self, cell: Cell) -> Job:
-        """Start or continue a prepared cell."""
+    def start(self, run: Run) -> Job:
+        """Start or continue a run whose configuration is saved."""
 
 
 class LocalLauncher:
-    """Runs cells on this machine, one after the other."""
+    """Runs one process at a time on this machine."""
 
     limit = 1
 
-    def start(self, cell: Cell) -> "LocalJob":
-        """Start a process that writes to the log of the cell."""
-        with cell.run.log.open("ab") as log:
+    def start(self, run: Run) -> "LocalJob":
+        """Start a process that writes to the log of the run."""
+        with run.log.open("ab") as log:
             return LocalJob(
-                subprocess.Popen(cell.command(), stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+                subprocess.Popen(run.command(), stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
             )
 
 
@@ -46,7 +46,7 @@ class LocalJob:
     """A process on this machine.
 
     Args:
-        process: Of a cell.
+        process: Of a run.
     """
 
     def __init__(self, process: "subprocess.Popen[bytes]") -> None:

@@ -1,7 +1,7 @@
-"""``--launcher slurm``: one batch job per cell.
+"""``--launcher slurm``: one batch job per run.
 
-Jobs are not an array: each cell is requeued, canceled, resubmitted and logged on its own, and a later call submits only
-those cells that are neither finished nor in the queue.
+Jobs are not an array: each run is requeued, canceled, resubmitted and logged on its own, and a later call submits only
+those runs that are neither finished nor in the queue.
 """
 
 import getpass
@@ -17,14 +17,14 @@ from pathlib import Path
 from datamodules.io.errors import InputError
 from experiments import RESULT
 from experiments.launch.slurm_script import SETTINGS, Settings, batch_script, job_name
-from experiments.tables.cell import Cell
+from experiments.train.run import Run
 
 SCRIPT = "job.sbatch"
 QUERY_INTERVAL_S = 10.0  # one query serves all jobs: a controller has hundreds of users
 
 
 class SlurmLauncher:
-    """Submits cells, or attaches to their pending or running jobs.
+    """Submits runs, or attaches to their pending or running jobs.
 
     No record is kept besides the queue. Each run folder has its own job name, so that no job is lost or submitted twice
     if this process ends at any point. SLURM runs one job of a name at a time (``--dependency=singleton``).
@@ -45,19 +45,19 @@ class SlurmLauncher:
         self._queue = _query_queue()
         self._queried = time.monotonic()
 
-    def start(self, cell: Cell) -> "SlurmJob":
-        """Submit the job of a cell unless it is in the queue.
+    def start(self, run: Run) -> "SlurmJob":
+        """Submit the job of a run unless it is in the queue.
 
         Raises:
             InputError: SLURM refuses the job. The message gives its reason.
         """
-        name = job_name(cell.run.path)
+        name = job_name(run.path)
         if name not in self._queue:
-            script = cell.run.path.resolve() / SCRIPT
-            script.write_text(batch_script(cell, self.settings))
+            script = run.path.resolve() / SCRIPT
+            script.write_text(batch_script(run, self.settings))
             _call("sbatch", str(script))
             self._queue.add(name)
-        return SlurmJob(self, name, cell.run.path)
+        return SlurmJob(self, name, run.path)
 
     def is_queued(self, name: str) -> bool:
         """Return whether a job is pending or running, as of the controller's last answer."""
@@ -70,7 +70,7 @@ class SlurmLauncher:
 
 @dataclass(frozen=True)
 class SlurmJob:
-    """The job of one cell."""
+    """The job of one run."""
 
     launcher: SlurmLauncher
     name: str

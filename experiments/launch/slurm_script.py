@@ -11,7 +11,7 @@ from jsonargparse import ArgumentError, ArgumentParser
 
 from datamodules.io.errors import InputError
 from experiments import EXPERIMENTS
-from experiments.tables.cell import Cell
+from experiments.train.run import Run
 
 SETTINGS = EXPERIMENTS / "slurm.yaml"
 SIGNAL_EARLY_S = 60  # SLURM may send the signal this much before the given time
@@ -79,32 +79,33 @@ class Settings:
 
 
 def job_name(run: Path) -> str:
-    """Return the name of the job that trains in a run folder. Cells of several tables may share the folder."""
+    """Return the name of the job that trains in a run folder. Several tables may share it."""
     run = run.resolve()
     return ".".join((*run.parts[-3:], hashlib.sha256(bytes(run)).hexdigest()[:8]))
 
 
-def batch_script(cell: Cell, settings: Settings) -> str:
+def batch_script(run: Run, settings: Settings) -> str:
     """Return the script for sbatch. It starts the run, and continues it after a requeue."""
+    devices = run.config["trainer"]["devices"]
     options = {
-        "job-name": job_name(cell.run.path),
+        "job-name": job_name(run.path),
         "chdir": Path.cwd(),
-        "output": str(cell.run.log.resolve()).replace("%", "%%"),
+        "output": str(run.log.resolve()).replace("%", "%%"),
         "open-mode": "append",
         "dependency": "singleton",
         "signal": f"SIGUSR1@{settings.warning}",  # with B: before it, only the shell would get the signal
         "time": settings.time,
         "nodes": settings.nodes,
-        "ntasks-per-node": cell.devices,
+        "ntasks-per-node": devices,
         "cpus-per-task": settings.cpus_per_task,
         "partition": settings.partition,
         "account": settings.account,
         "mem": settings.memory,
-        "gres": settings.gres and settings.gres.replace("{devices}", str(cell.devices)),
+        "gres": settings.gres and settings.gres.replace("{devices}", str(devices)),
     }
     given = {name: shlex.quote(str(value)) for name, value in options.items() if value is not None}
     lines = [f"--{name}={value}" for name, value in given.items()]
-    command = cell.command()
+    command = run.command()
     if settings.nodes > 1:
         command = [*command, f"--trainer.num_nodes={settings.nodes}"]
     return "\n".join(

@@ -1,7 +1,6 @@
 """One cell of a table: one training, in one run directory."""
 
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -83,7 +82,3 @@ class Cell:
         tags = [self.dataset, self.spec.name.partition(".")[0], self.protocol]
         settings = {"group": f"{self.table} {self.dataset}", "name": self.name, "tags": tags}
         return {"class_path": "lightning_modules.loggers.ForgivingWandbLogger", "init_args": settings}
-
-    def command(self) -> list[str]:
-        """Return the command that starts or continues the run."""
-        return [sys.executable, "-m", "experiments.cli", "fit", f"--config={self.run.path / 'config.yaml'}"]

@@ -11,11 +11,11 @@ from pathlib import Path
 from rich.console import Console
 
 from datamodules.io.errors import InputError
-from experiments.launch.live_status import LiveStatus
 from experiments.launch.local import Job, Launcher, LocalLauncher
 from experiments.launch.slurm import SlurmLauncher
 from experiments.tables.cell import Cell
 from experiments.tables.command import open_console, write_table
+from experiments.tables.live_status import LiveStatus
 from experiments.tables.paper_figures import draw_kernels, draw_predictions
 from experiments.tables.results import Results
 from experiments.tables.table import Table
@@ -42,7 +42,7 @@ def run(options: argparse.Namespace) -> None:
     if options.dry_run:
         for cell in cells:
             state = "finished" if cell.run.result() else f"{cell.run.steps - cell.run.step():,} steps to train"
-            console.print(f"{cell.name}: {state}\n  {shlex.join(cell.command())}", soft_wrap=True, markup=False)
+            console.print(f"{cell.name}: {state}\n  {shlex.join(cell.run.command())}", soft_wrap=True, markup=False)
         return
     handler = signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGTERM ends the command like Ctrl-C
     try:
@@ -117,7 +117,7 @@ def _run_all(cells: Sequence[Cell], launcher: Launcher, console: Console) -> lis
                 while waiting and len(jobs) < launcher.limit:
                     cell = waiting.pop(0)
                     try:
-                        jobs[cell] = launcher.start(cell)
+                        jobs[cell] = launcher.start(cell.run)
                         status.start(cell)
                     except InputError as error:  # SLURM refuses this job; it may accept others
                         console.print(f"{cell.name}: {error}", markup=False)

@@ -1,6 +1,7 @@
 """A run directory as an object."""
 
 import fcntl
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -104,6 +105,10 @@ class Run:
             refuse(origin.path, changed)
         else:
             rank_zero_warn(f"{checkpoint} lies in no run directory, so its batch size and schedule cannot be compared.")
+
+    def command(self) -> list[str]:
+        """Return the command that starts or continues the training."""
+        return [sys.executable, "-m", "experiments.cli", "fit", f"--config={self._config_file}"]
 
     def lock(self) -> IO[str]:
         """Keep other processes from training here while the returned file is open.

@@ -15,7 +15,7 @@ from experiments import RESULT
 from experiments.cli import main
 from experiments.launch.slurm import SCRIPT, SlurmJob, SlurmLauncher
 from experiments.launch.slurm_script import job_name
-from experiments.tables.cell import Cell
+from experiments.train.run import Run
 
 Stub = Callable[[str, str], None]
 
@@ -42,12 +42,12 @@ STUBS = {
 
 
 @pytest.fixture
-def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stub: Stub, cell: Cell) -> Path:
+def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stub: Stub, run: Run) -> Path:
     """Folder in which the stubs keep their state."""
     (tmp_path / "queue").mkdir()
     for name, body in STUBS.items():
         stub(name, body)
-    monkeypatch.setenv("RUN", str(cell.run.path))
+    monkeypatch.setenv("RUN", str(run.path))
     monkeypatch.setattr("experiments.launch.slurm.QUERY_INTERVAL_S", 0.0)
     return tmp_path
 
@@ -61,36 +61,36 @@ def wait(job: SlurmJob) -> int:
     raise TimeoutError(job.name)
 
 
-def test_a_job_has_no_status_until_it_ends_with_a_result(slurm: Path, cell: Cell) -> None:
-    job = SlurmLauncher().start(cell)
+def test_a_job_has_no_status_until_it_ends_with_a_result(slurm: Path, run: Run) -> None:
+    job = SlurmLauncher().start(run)
     assert job.poll() is None
     (slurm / "finish").touch()
     assert wait(job) == 0
-    assert (cell.run.path / RESULT).is_file()
+    assert (run.path / RESULT).is_file()
 
 
-def test_a_job_without_a_result_has_failed_and_is_submitted_again(slurm: Path, cell: Cell) -> None:
+def test_a_job_without_a_result_has_failed_and_is_submitted_again(slurm: Path, run: Run) -> None:
     (slurm / "fail").touch()
-    assert wait(SlurmLauncher().start(cell)) == 1
+    assert wait(SlurmLauncher().start(run)) == 1
     (slurm / "fail").unlink()
     (slurm / "finish").touch()
-    assert wait(SlurmLauncher().start(cell)) == 0
-    assert (slurm / "submitted").read_text().split() == [job_name(cell.run.path)] * 2
+    assert wait(SlurmLauncher().start(run)) == 0
+    assert (slurm / "submitted").read_text().split() == [job_name(run.path)] * 2
 
 
-def test_a_second_launcher_attaches_to_the_job_of_the_first(slurm: Path, cell: Cell) -> None:
+def test_a_second_launcher_attaches_to_the_job_of_the_first(slurm: Path, run: Run) -> None:
     """Only the queue is read: the first launcher may have been killed right after its call of sbatch."""
-    SlurmLauncher().start(cell).stop()
-    (cell.run.path / SCRIPT).unlink()
-    job = SlurmLauncher().start(cell)
+    SlurmLauncher().start(run).stop()
+    (run.path / SCRIPT).unlink()
+    job = SlurmLauncher().start(run)
     assert job.poll() is None
     (slurm / "finish").touch()
     assert wait(job) == 0
-    assert (slurm / "submitted").read_text().split() == [job_name(cell.run.path)]
+    assert (slurm / "submitted").read_text().split() == [job_name(run.path)]
 
 
-def test_jobs_survive_a_controller_that_does_not_answer(slurm: Path, cell: Cell) -> None:
-    job = SlurmLauncher().start(cell)
+def test_jobs_survive_a_controller_that_does_not_answer(slurm: Path, run: Run) -> None:
+    job = SlurmLauncher().start(run)
     (slurm / "down").touch()
     assert job.poll() is None
     with pytest.raises(InputError, match="Unable to contact slurm controller"):
@@ -100,10 +100,10 @@ def test_jobs_survive_a_controller_that_does_not_answer(slurm: Path, cell: Cell)
     assert wait(job) == 0
 
 
-def test_a_refused_job_raises_the_reason(slurm: Path, cell: Cell) -> None:
+def test_a_refused_job_raises_the_reason(slurm: Path, run: Run) -> None:
     (slurm / "refuse").touch()
     with pytest.raises(InputError, match="invalid partition specified: gpus"):
-        SlurmLauncher().start(cell)
+        SlurmLauncher().start(run)
 
 
 def test_reproduce_waits_for_the_job_of_a_cell_and_reports_its_result(

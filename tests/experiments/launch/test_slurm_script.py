@@ -10,7 +10,7 @@ import pytest
 from datamodules.io.errors import InputError
 from experiments.launch.slurm import SCRIPT
 from experiments.launch.slurm_script import Settings, batch_script, job_name
-from experiments.tables.cell import Cell
+from experiments.train.run import Run
 
 Stub = Callable[[str, str], None]
 
@@ -21,15 +21,15 @@ def settings(tmp_path: Path, text: str) -> Settings:
     return Settings.load(path)
 
 
-def test_the_script_has_the_options_of_the_settings(cell: Cell, tmp_path: Path) -> None:
+def test_the_script_has_the_options_of_the_settings(run: Run, tmp_path: Path) -> None:
     chosen = settings(
         tmp_path, "{partition: gpu, account: lab, time: '1-00:00:00', warning: 90, options: [--qos=long]}"
     )
-    lines = batch_script(cell, chosen).splitlines()
+    lines = batch_script(run, chosen).splitlines()
     assert lines[0] == "#!/bin/bash"
-    output = shlex.quote(str(cell.run.log).replace("%", "%%"))  # sbatch expands % in the name of the log
+    output = shlex.quote(str(run.log).replace("%", "%%"))  # sbatch expands % in the name of the log
     assert {line.removeprefix("#SBATCH ") for line in lines if line.startswith("#SBATCH")} == {
-        f"--job-name={job_name(cell.run.path)}",
+        f"--job-name={job_name(run.path)}",
         f"--chdir={Path.cwd()}",
         f"--output={output}",
         "--open-mode=append",
@@ -49,21 +49,21 @@ def test_the_script_has_the_options_of_the_settings(cell: Cell, tmp_path: Path) 
     assert any(line.startswith("srun --cpus-per-task=8 ") for line in lines)
 
 
-def test_a_run_on_several_nodes_is_told_so(cell: Cell, tmp_path: Path) -> None:
+def test_a_run_on_several_nodes_is_told_so(run: Run, tmp_path: Path) -> None:
     """Lightning requires SLURM's number of nodes."""
-    assert "--trainer.num_nodes=2" in batch_script(cell, settings(tmp_path, "nodes: 2"))
-    assert "num_nodes" not in batch_script(cell, settings(tmp_path, "nodes: 1"))
+    assert "--trainer.num_nodes=2" in batch_script(run, settings(tmp_path, "nodes: 2"))
+    assert "num_nodes" not in batch_script(run, settings(tmp_path, "nodes: 1"))
 
 
-def test_the_shell_passes_the_command_on_unchanged(tmp_path: Path, stub: Stub, cell: Cell) -> None:
+def test_the_shell_passes_the_command_on_unchanged(tmp_path: Path, stub: Stub, run: Run) -> None:
     """bash runs the script, and a stub of srun prints its arguments."""
     stub("srun", 'printf "%s\\n" "$@"')
     script = tmp_path / SCRIPT
-    script.write_text(batch_script(cell, settings(tmp_path, "setup: [echo prepared]")))
+    script.write_text(batch_script(run, settings(tmp_path, "setup: [echo prepared]")))
     assert subprocess.run(["bash", "-n", script], check=False).returncode == 0
     printed = subprocess.run(["bash", script], capture_output=True, text=True, check=True).stdout.splitlines()
     assert printed[0] == "prepared"
-    assert printed[2:] == ["--cpus-per-task=8", *cell.command()]
+    assert printed[2:] == ["--cpus-per-task=8", *run.command()]
 
 
 def test_the_whole_path_of_a_run_identifies_its_job() -> None:
@@ -83,14 +83,14 @@ def test_the_whole_path_of_a_run_identifies_its_job() -> None:
     ],
 )
 def test_a_stopped_job_requeues_itself_unless_it_was_canceled(
-    tmp_path: Path, stub: Stub, cell: Cell, monkeypatch: pytest.MonkeyPatch, status: int, state: str, requeued: bool
+    tmp_path: Path, stub: Stub, run: Run, monkeypatch: pytest.MonkeyPatch, status: int, state: str, requeued: bool
 ) -> None:
     stub("srun", f"exit {status}")
     stub("squeue", f"echo {state}")
     stub("scontrol", "echo $* > requeued")
     monkeypatch.setenv("SLURM_JOB_ID", "17")
     script = tmp_path / SCRIPT
-    script.write_text(batch_script(cell, Settings.load()))
+    script.write_text(batch_script(run, Settings.load()))
     assert subprocess.run(["bash", script], check=False).returncode == status
     assert (tmp_path / "requeued").is_file() == requeued
     assert not requeued or (tmp_path / "requeued").read_text() == "requeue 17\n"

@@ -90,7 +90,7 @@ def test_protocol_of_the_authors_trains(dataset: str, roots: dict[str, Path], tm
 def train(cell: Cell) -> dict[str, Any]:
     """Run the command of a cell in this process and return its result."""
     prepare([cell])
-    main(cell.command()[3:])
+    main(cell.run.command()[3:])
     result = cell.run.result()
     assert result is not None
     return result
