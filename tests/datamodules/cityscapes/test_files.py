@@ -91,9 +91,7 @@ def test_every_label_id_becomes_its_class_or_void(save: Save) -> None:
     assert mask.tolist() == [[*(TRAIN_ID.get(label, 255) for label in range(34)), 255]]
 
 
-def test_mask_has_the_classes_of_the_instances(
-    cityscapes_root: Path, city_instances: NDArray[np.uint16]
-) -> None:
+def test_mask_has_the_classes_of_the_instances(cityscapes_root: Path, city_instances: NDArray[np.uint16]) -> None:
     mask = CityscapesFiles(cityscapes_root).dense_mask("train", NAME)
     for (y, x), value in np.ndenumerate(city_instances):
         assert mask[y, x] == TRAIN_ID.get(int(value) // 1000 or int(value), 255)
