@@ -109,7 +109,7 @@ def _add_background_clicks(commands: Any) -> None:
     parser.add_argument(
         "--out",
         default="whats_the_point_clicks_bg.json",
-        help="file to write; the default, %(default)s, is read if it lies in the folder of VOC",
+        help="file to write; the default, %(default)s, is read if it is in the folder of VOC",
     )
     parser.add_argument("--compare", help="published file; prints the largest distance to its clicks")
     _add_force(parser)

@@ -93,7 +93,7 @@ def test_validation_sees_dense_masks_beside_clicks(clicked: Path) -> None:
         assert (labels == 13).sum() == 24 + 36 + 40 + 40  # pixels of cars
 
 
-def test_image_is_the_photograph(clicked: Path) -> None:
+def test_image_is_decoded_unchanged(clicked: Path) -> None:
     split = open_cityscapes(clicked).train_split()
     for index, name in enumerate(NAMES):
         path = clicked / "leftImg8bit" / "train" / name.split("_")[0] / f"{name}_leftImg8bit.png"
@@ -103,7 +103,7 @@ def test_image_is_the_photograph(clicked: Path) -> None:
 
 
 def test_unpublished_numbers_of_images_are_refused(clicked: Path) -> None:
-    """facts: 18 cities of training and 3 of validation; here 2 and 1 of them, and none of these in full."""
+    """There are 18 training and 3 validation cities; the fixture has a part of 2 and 1 of them."""
     data = CityscapesDataModule(str(clicked))
     remedy = r"unpack leftImg8bit_trainvaltest\.zip again, or pass --data\.published_split=false"
     train = f"train/aachen has 2 images instead of the published 174; {remedy}"
@@ -117,7 +117,7 @@ def test_unpublished_numbers_of_images_are_refused(clicked: Path) -> None:
 
 
 @pytest.fixture
-def photographs_to_predict(cityscapes_root: Path) -> Path:
+def images_to_predict(cityscapes_root: Path) -> Path:
     folder = cityscapes_root / "leftImg8bit" / "test" / "berlin"
     folder.mkdir(parents=True)
     for name in ("berlin_000001_000019", "berlin_000000_000019"):
@@ -125,8 +125,8 @@ def photographs_to_predict(cityscapes_root: Path) -> Path:
     return cityscapes_root
 
 
-def test_test_images_are_predicted(photographs_to_predict: Path) -> None:
-    split = open_cityscapes(photographs_to_predict).predict_split()
+def test_test_images_are_predicted(images_to_predict: Path) -> None:
+    split = open_cityscapes(images_to_predict).predict_split()
     assert isinstance(split, CityscapesDataset)
     assert list(split.names) == ["berlin_000000_000019", "berlin_000001_000019"]
     assert split.dense_mask(0) is None

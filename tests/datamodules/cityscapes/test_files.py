@@ -1,4 +1,4 @@
-"""Cityscapes on disk: names, classes, masks, and clicks simulated from instances."""
+"""Cityscapes on disk: names, classes, masks and simulated clicks."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +20,7 @@ TABLE = """
     21 vegetation 8, 22 terrain 9, 23 sky 10, 24 person 11, 25 rider 12, 26 car 13, 27 truck 14, 28 bus 15, 31 train 16,
     32 motorcycle 17, 33 bicycle 18
 """
-"""labelId, name and train id of the 19 classes; every other labelId is void."""
+"""labelId, name and train id of the 19 classes. All other labelIds are void."""
 TRAIN_ID = {int(entry.split()[0]): int(entry.split()[-1]) for entry in TABLE.split(",")}
 
 Save = Callable[[str, NDArray[np.integer]], CityscapesFiles]
@@ -38,7 +38,7 @@ def save(cityscapes_root: Path) -> Save:
 
 
 def pixels(clicks: list[Annotation]) -> list[tuple[int, int, int]]:
-    """Return (class, x, y) of the pixels that are clicked at their center."""
+    """Return (class, x, y) of clicks at pixel centers."""
     assert all(click.is_click and (click.points % 1 == 0.5).all() for click in clicks)
     return [(click.label, *np.floor(click.points[0]).astype(int).tolist()) for click in clicks]
 
@@ -55,7 +55,7 @@ def test_names_are_those_of_all_cities_sorted(cityscapes_root: Path) -> None:
             assert all(files.annotation(split, name, kind).is_file() for kind in ("labelIds", "instanceIds"))
 
 
-def test_split_without_images_is_refused_by_name(cityscapes_root: Path) -> None:
+def test_split_without_images_is_named(cityscapes_root: Path) -> None:
     with pytest.raises(ValueError, match=r"leftImg8bit/test has no CITY/\*_leftImg8bit\.png; see: gatedcrf data"):
         CityscapesFiles(cityscapes_root).names("test")
 
@@ -91,9 +91,7 @@ def test_every_label_id_becomes_its_class_or_void(save: Save) -> None:
     assert mask.tolist() == [[*(TRAIN_ID.get(label, 255) for label in range(34)), 255]]
 
 
-def test_mask_of_the_tree_has_the_classes_of_its_instances(
-    cityscapes_root: Path, city_instances: NDArray[np.uint16]
-) -> None:
+def test_mask_has_the_classes_of_the_instances(cityscapes_root: Path, city_instances: NDArray[np.uint16]) -> None:
     mask = CityscapesFiles(cityscapes_root).dense_mask("train", NAME)
     for (y, x), value in np.ndenumerate(city_instances):
         assert mask[y, x] == TRAIN_ID.get(int(value) // 1000 or int(value), 255)
@@ -154,7 +152,7 @@ def test_instance_ids_have_16_bits(cityscapes_root: Path, city_instances: NDArra
 def test_every_component_of_the_19_classes_gets_a_click_in_it(
     cityscapes_root: Path, city_instances: NDArray[np.uint16]
 ) -> None:
-    """Sec. 6.4, with the components of scipy: small stuff is skipped, things never, void always."""
+    """Sec. 6.4, with connected components by SciPy. Small regions of stuff and all of void are skipped."""
     clicks = pixels(CityscapesFiles(cityscapes_root).simulate_clicks("train", NAME, SIMULATOR))
     wanted = []
     for value in np.unique(city_instances).tolist():

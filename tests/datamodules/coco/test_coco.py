@@ -59,7 +59,7 @@ def coco(write: Write, tmp_path: Path) -> Open:
 
 
 def polygon(rng: np.random.Generator) -> list[float]:
-    """Draw up to nine corners, some of them outside of the image."""
+    """Draw up to nine corners, some of them outside the image."""
     corners = rng.uniform(-6, [W + 6, H + 6], size=(rng.integers(3, 10), 2))
     return [float(value) for value in corners.ravel()]
 
@@ -278,7 +278,7 @@ def test_unsuitable_categories_are_refused(coco: Open, write: Write, tmp_path: P
 
 
 def rotate(path: Path) -> None:
-    """Store the upright image lying, with the EXIF orientation that turns it back."""
+    """Set an EXIF orientation that rotates the image by 90 degrees."""
     picture = PILImage.open(path)
     exif = picture.getexif()
     exif[0x0112] = 6

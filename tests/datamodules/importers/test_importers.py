@@ -77,7 +77,7 @@ def percent(points: list[list[float]]) -> list[list[float]]:
 
 
 def encode_brush(alpha: NDArray[np.uint8], rng: np.random.Generator) -> list[int]:
-    """Write the bits of Label Studio's brush as text; values are repeated or listed in blocks of random length."""
+    """Encode a brush as Label Studio does, in blocks of random length of repeated or listed values."""
     values = np.repeat(alpha.ravel(), 4)
     widths = [3, 4, 8, 16]
     bits = f"{len(values):032b}{8 - 1:05b}" + "".join(f"{width - 1:04b}" for width in widths)
@@ -129,7 +129,7 @@ def test_cvat_points_and_lines(tmp_path: Path) -> None:
 
 
 def test_label_studio_points_are_percent_of_the_image(tmp_path: Path) -> None:
-    """(25 %, 75 %) of 60 x 40 pixels is (15, 30); choices and skipped annotations say nothing."""
+    """(25 %, 75 %) of 60 x 40 pixels is (15, 30); choices and skipped annotations are ignored."""
     path = studio(tmp_path / "a.json", ("keypointlabels", {"x": 25, "y": 75, "width": 1, "keypointlabels": ["bird"]}))
     assert {name: plain(a) for name, a in read_label_studio(path, CLASSES).items()} == {"IMG 1.2": [(2, [[15, 30]])]}
 

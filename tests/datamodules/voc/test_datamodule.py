@@ -105,7 +105,7 @@ def test_image_missing_in_one_click_file_is_named(voc_root: Path) -> None:
 
 @pytest.mark.parametrize("supervision", ["clicks", "scribbles"])
 def test_without_sbd_training_images_are_those_with_weak_labels(without_sbd: Path, supervision: str) -> None:
-    """The file of objects also names images of neither split, 2011_009999 here; they are left out."""
+    """The object clicks also name images of neither split, here 2011_009999; they are ignored."""
     assert "2011_009999" in json.loads((without_sbd / "voc_whats_the_point.json").read_text())
     assert list(open_voc(without_sbd, supervision=supervision).train_split().names) == TRAIN_AUG
 
@@ -162,7 +162,7 @@ def test_rasterizing_first_draws_the_same_vectors_on_the_image(voc_root: Path) -
 
 
 def test_rasterizing_first_leaves_out_clicks_just_outside(voc_root: Path, tmp_path: Path) -> None:
-    """As without it: their block would reach in."""
+    """Their 3 x 3 block would reach into the image."""
     items = [{"x": 40.25, "y": 9.5, "cls": 1}, {"x": 9.5, "y": 30.0, "cls": 1}, {"x": 39.75, "y": 20, "cls": 2}]
     (tmp_path / "clicks.json").write_text(json.dumps(dict.fromkeys(TRAIN_AUG, items)))
     options = {"clicks": [str(tmp_path / "clicks.json")], "rasterize_first": True, "stroke_width": 3}
@@ -171,7 +171,7 @@ def test_rasterizing_first_leaves_out_clicks_just_outside(voc_root: Path, tmp_pa
 
 
 def pngs(folder: Path, size: tuple[int, int] | None = None) -> Path:
-    """Scribbles as PNGs: grey, 255 where there is no label."""
+    """Write scribbles as grayscale PNGs, 255 = unlabeled."""
     folder.mkdir()
     for turn, name in enumerate(TRAIN_AUG):
         with PILImage.open(folder.parent / "VOCdevkit/VOC2012/JPEGImages" / f"{name}.jpg") as image:
@@ -225,7 +225,7 @@ def test_missing_scribbles_are_refused_and_a_path_takes_precedence(voc_root: Pat
     assert len(open_voc(voc_root, supervision="scribbles", scribbles=str(moved)).train_split()) == 4
 
 
-def test_dense_masks_are_those_of_training_or_of_validation(
+def test_dense_masks_are_those_of_the_split(
     voc_root: Path, voc_masks: dict[str, LabelMap], sbd_masks: dict[str, LabelMap]
 ) -> None:
     split = open_voc(voc_root, supervision="full").train_split()
@@ -238,7 +238,7 @@ def test_dense_masks_are_those_of_training_or_of_validation(
             np.testing.assert_array_equal(labels, voc_masks["2007_000033"])
 
 
-def test_image_is_the_photograph(voc_root: Path) -> None:
+def test_image_is_decoded_unchanged(voc_root: Path) -> None:
     split = open_voc(voc_root).train_split()
     for index, name in enumerate(TRAIN_AUG):
         with PILImage.open(voc_root / "VOCdevkit/VOC2012/JPEGImages" / f"{name}.jpg") as picture:
@@ -268,7 +268,7 @@ def test_unpublished_clicks_are_refused_unless_given_by_path(voc_root: Path) -> 
     assert "train_aug has 4 images instead of the published 10,582" in number
 
 
-def test_derived_background_stands_in_for_the_published_file(voc_root: Path) -> None:
+def test_derived_background_replaces_a_missing_published_file(voc_root: Path) -> None:
     published = voc_root / "voc_whats_the_point_bg_from_scribbles.json"
     derived = voc_root / "whats_the_point_clicks_bg.json"
     derived.write_text(json.dumps({name: [{"x": 7, "y": 8, "cls": 0}] for name in TRAIN_AUG}))
@@ -286,7 +286,7 @@ def test_full_supervision_without_sbd_is_refused(without_sbd: Path) -> None:
 
 @pytest.mark.parametrize(("supervision", "width"), [("clicks", 1), ("scribbles", 3), ("full", 1)])
 def test_default_stroke_width_is_that_of_the_paper(voc_root: Path, supervision: str, width: int) -> None:
-    """Sec. 4.1: clicks of 1 pixel, strokes of 3; also those that are drawn before the augmentation."""
+    """Sec. 4.1: clicks of 1 pixel and strokes of 3, also if drawn before the augmentation."""
     data = open_voc(voc_root, supervision=supervision, rasterize_first=True)
     assert (data.stroke_width, data.raster_width) == (width, width)
     data = open_voc(voc_root, supervision=supervision, stroke_width=5)
@@ -329,12 +329,12 @@ def test_check_continues_after_a_problem(voc_root: Path) -> None:
 
 
 def test_histogram_counts_the_clicks_inside(voc_root: Path) -> None:
-    """facts: the official class histogram counts clicks; here one of class 20 lies outside of its image."""
+    """As in the authors' code; one click of class 20 is outside its image."""
     expected = {0: 6, 1: 1, 12: 1, 20: 1}
     assert open_voc(voc_root).label_histogram() == [expected.get(label, 0) for label in range(21)]
 
 
-def test_photographs_are_cached_decoded(voc_root: Path, tmp_path: Path) -> None:
+def test_images_are_cached_decoded(voc_root: Path, tmp_path: Path) -> None:
     data = VOCDataModule(
         str(voc_root), published_split=False, loader=LoaderOptions(image_cache=str(tmp_path / "cache"))
     )

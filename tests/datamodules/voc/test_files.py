@@ -36,7 +36,7 @@ def as_torchvision(folder: str) -> Callable[[Path], Path]:
 
 
 def as_pngs(folder: str) -> Callable[[Path], Path]:
-    """Replace SBD by grey PNGs of both splits, in which SBD's masks have replaced VOC's where they exist."""
+    """Replace SBD by grayscale PNGs of both splits, with the masks of SBD where they exist and of VOC elsewhere."""
 
     def convert(root: Path) -> Path:
         (root / folder).mkdir(parents=True)
@@ -59,7 +59,7 @@ LAYOUTS: dict[str, Callable[[Path], Path]] = {
 
 
 def test_fixture_has_the_format_of_the_archives(voc_root: Path, voc_masks: Masks, sbd_masks: Masks) -> None:
-    """facts: a palette PNG whose entry 255 is (224, 224, 192); GTcls[0]["Segmentation"][0] without 255."""
+    """A palette PNG whose entry 255 is (224, 224, 192), and GTcls[0]["Segmentation"][0] without 255."""
     with PILImage.open(voc_root / "VOCdevkit/VOC2012/SegmentationClass/2007_000032.png") as picture:
         assert picture.mode == "P"
         palette = np.array(picture.getpalette()).reshape(-1, 3)
@@ -121,14 +121,14 @@ def test_without_sbd_only_masks_of_voc_exist(voc_root: Path, voc_masks: Masks) -
 
 
 @pytest.mark.parametrize("inner", ["", "VOCdevkit", "VOCdevkit/VOC2012"])
-def test_tree_of_voc_is_found_from_any_of_its_folders(voc_root: Path, inner: str) -> None:
+def test_voc_is_found_from_any_of_its_folders(voc_root: Path, inner: str) -> None:
     files = VOCFiles(voc_root / inner)
     assert files.voc == voc_root / "VOCdevkit/VOC2012"
     assert files.image("2007_000032").is_file()
     assert files.names("trainval") == ["2007_000032", "2007_000033", "2007_000063"]
 
 
-def test_missing_tree_and_missing_list_are_refused_by_name(voc_root: Path, tmp_path: Path) -> None:
+def test_missing_tree_and_missing_list_are_named(voc_root: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"elsewhere has no VOCdevkit/VOC2012 .*; see: gatedcrf data download voc"):
         VOCFiles(tmp_path / "elsewhere").val()
     (voc_root / "VOCdevkit/VOC2012/ImageSets/Segmentation/val.txt").unlink()
@@ -158,7 +158,7 @@ def segmentation(labels: object) -> dict[str, object]:
         (segmentation(np.zeros((4, 4, 3), np.uint8)), "is not a map"),
     ],
 )
-def test_wrong_mat_is_refused_by_name(voc_root: Path, content: bytes | dict[str, object] | None, message: str) -> None:
+def test_malformed_mat_is_named(voc_root: Path, content: bytes | dict[str, object] | None, message: str) -> None:
     path = voc_root / RELEASED / "cls" / "2008_000002.mat"
     path.unlink()
     if isinstance(content, bytes):
@@ -170,7 +170,7 @@ def test_wrong_mat_is_refused_by_name(voc_root: Path, content: bytes | dict[str,
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
-def test_truncated_mat_is_refused_by_name(voc_root: Path, share: float) -> None:
+def test_truncated_mat_is_named(voc_root: Path, share: float) -> None:
     path = voc_root / RELEASED / "cls" / "2010_000001.mat"
     content = path.read_bytes()
     path.write_bytes(content[: int(share * len(content))])
@@ -191,7 +191,7 @@ def test_published_counts_and_checksums() -> None:
     }
 
 
-def test_list_of_another_length_or_with_other_names_is_a_problem() -> None:
+def test_unpublished_list_is_a_problem() -> None:
     (number,) = unpublished("train_aug", [str(k) for k in range(1464)], "do this")
     assert str(number) == "train_aug has 1464 images instead of the published 10,582; do this"
     (names,) = unpublished("val", [str(k) for k in range(1449)], "do that")

@@ -53,7 +53,7 @@ def test_unusual_polylines_are_kept(scribble_xml: Xml, strokes: list[tuple[str, 
     assert plain(parse(scribble_xml(SIZE, strokes).encode())[0]) == strokes
 
 
-def test_white_space_comments_and_further_elements_are_passed_over() -> None:
+def test_white_space_comments_and_other_elements_are_ignored() -> None:
     content = """<?xml version="1.0"?><annotation><source><size>9</size></source><!-- drawn by hand -->
         <size> <depth>3</depth><height> 30 </height><width>\n50\n</width></size><segmented>1</segmented>
         <polygon><tag> dog </tag><username/><point><X> 4 </X><Y>\t5</Y></point></polygon></annotation>"""
@@ -95,7 +95,7 @@ def write_zip(path: Path, members: dict[str, str]) -> Path:
 
 @pytest.fixture
 def forms(tmp_path: Path, scribble_xml: Xml) -> dict[str, Path]:
-    """The same files in every form they are distributed or unpacked in."""
+    """The same files in each form in which they are distributed or unpacked."""
     files = {f"2007_00003{k}.xml": scribble_xml((50 + k, 30), [*STROKES, ("dog", [(k, k)])]) for k in range(3)}
     original = {
         "scribble_annotation/": "",
@@ -139,7 +139,7 @@ def test_copies_for_loader_processes_read_the_same(forms: dict[str, Path], form:
     assert plain(copy.read("2007_000031")[0]) == first == plain(files.read("2007_000031")[0])
 
 
-def test_image_without_a_file_is_refused_by_name(forms: dict[str, Path]) -> None:
+def test_image_without_a_file_is_named(forms: dict[str, Path]) -> None:
     for path in forms.values():
         with pytest.raises(ValueError, match=r"has no scribbles of 2007_000039; download it again") as caught:
             ScribbleFiles(path).read("2007_000039")
@@ -158,7 +158,7 @@ def test_other_data_is_refused(tmp_path: Path) -> None:
             _ = ScribbleFiles(path).members
 
 
-def test_damaged_zip_is_refused_with_the_member_named(forms: dict[str, Path]) -> None:
+def test_damaged_zip_member_is_named(forms: dict[str, Path]) -> None:
     path = forms["flat zip"]
     content = bytearray(path.read_bytes())
     with ZipFile(path) as archive:
@@ -174,7 +174,7 @@ def test_damaged_zip_is_refused_with_the_member_named(forms: dict[str, Path]) ->
         ScribbleFiles(path).read("2007_000031")
 
 
-def test_file_that_vanished_is_refused_by_name(forms: dict[str, Path]) -> None:
+def test_deleted_file_is_named(forms: dict[str, Path]) -> None:
     files = ScribbleFiles(forms["flat folder"])
     assert files.members
     shutil.rmtree(forms["flat folder"])
@@ -183,7 +183,7 @@ def test_file_that_vanished_is_refused_by_name(forms: dict[str, Path]) -> None:
 
 
 def walk(points: Sequence[Sequence[float]], share: float, steps: int = 1000) -> list[float]:
-    """Go along a polyline in tiny steps until this share of all of them together is behind."""
+    """Return the point at a fraction of the length of a polyline, found in small steps."""
     fine = [
         [a + (b - a) * k / steps for a, b in zip(start, end, strict=True)]
         for start, end in pairwise(points)

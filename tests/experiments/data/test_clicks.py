@@ -104,7 +104,7 @@ def test_malformed_scribbles_keep_an_older_file(
 
 
 def test_derived_clicks_lie_on_the_pixels_of_their_scribble(voc_root: Path, tmp_path: Path) -> None:
-    """The files of clicks hold indices of pixels: a click of a scribble lies on the pixels of that scribble."""
+    """Click files have pixel indices."""
     command("background-clicks", voc_root / "scribble_annotation.zip", "--out", tmp_path / "background.json")
     clicks = [str(voc_root / "voc_whats_the_point.json"), str(tmp_path / "background.json")]
     options = {"published_split": False, "rasterize_first": True, "stroke_width": 1}
