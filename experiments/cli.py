@@ -1,56 +1,62 @@
 """The command ``gatedcrf``."""
 
 import sys
-import traceback
 from collections.abc import Sequence
+from difflib import get_close_matches
 from importlib import import_module
-from pathlib import Path
-
-from experiments import EXPERIMENTS
-from experiments.train.errors import brief
 
 COMMANDS = {
-    "fit": ("experiments.train.cli", "train a model"),
-    "validate": ("experiments.train.cli", "evaluate a checkpoint on the validation images"),
-    "test": (
-        "experiments.train.cli",
-        "evaluate a checkpoint on the test images, or the validation images where there are none",
-    ),
-    "predict": ("experiments.train.cli", "write the predictions of a checkpoint as indexed PNGs"),
-    "reproduce": ("experiments.tables.reproduce", "run the cells of a table and print it"),
-    "table": ("experiments.tables.command", "print and write the tables from finished runs"),
-    "data": ("experiments.data.command", "fetch, convert, check and look at datasets"),
-    "benchmark": ("experiments.benchmarks.command", "measure what the loss and the data cost"),
+    "fit": "train a model",
+    "validate": "evaluate a checkpoint on the validation images",
+    "test": "evaluate a checkpoint on the test images, or on the validation images if there are none",
+    "predict": "write the predictions of a checkpoint as indexed PNGs",
+    "reproduce": "run the cells of a table and print it",
+    "table": "print and write the tables of finished runs",
+    "data": "download, convert, check and show datasets",
+    "benchmark": "measure the loss, the data loader and the training step",
 }
+PARSERS = {"reproduce": "tables", "table": "tables", "data": "data", "benchmark": "benchmarks"}
+"""Package of each command with a parser of its own; the others are parsed by LightningCLI."""
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Run ``gatedcrf COMMAND ...``; bad input ends in one message and exit status 2.
+    """Run ``gatedcrf COMMAND ...``. Bad input ends in one message and exit status 2.
 
     Args:
-        args: Without the program's name; ``None`` is the command line.
+        args: Command and options; ``None`` reads the command line.
     """
-    args = sys.argv[1:] if args is None else args
+    args = sys.argv[1:] if args is None else list(args)
     if not args or args[0] not in COMMANDS:
-        width = max(map(len, COMMANDS))
-        lines = [f"  {name:{width}}  {text}" for name, (_, text) in COMMANDS.items()]
-        print("usage: gatedcrf COMMAND [options], with --help for the options of a command\n", *lines, sep="\n")
+        _print_usage(args)
         sys.exit(0 if args and args[0] in ("-h", "--help") else 2)
-    module, _ = COMMANDS[args[0]]
-    run = import_module(module).run  # imported late: torch and Lightning take seconds
+    from datamodules.io.errors import InputError
+
     try:
-        run(list(args) if module == "experiments.train.cli" else list(args[1:]))
-    except (ValueError, OSError) as error:
-        where = Path(traceback.extract_tb(error.__traceback__)[-1].filename)
-        root = EXPERIMENTS.parent
-        ours = any(
-            root / room in where.parents for room in ("losses", "datamodules", "lightning_modules", "experiments")
-        )
-        names_file = isinstance(error, OSError) and error.filename is not None
-        if not (ours or "jsonargparse" in where.parts or names_file):
-            raise  # no bad input but a defect, whose traceback matters
-        sys.stderr.write(f"gatedcrf: error: {brief(str(error))}\n")
+        _run(args)
+    except (InputError, OSError) as error:
+        if isinstance(error, OSError) and error.filename is None:  # a bug: its traceback matters
+            raise
+        sys.stderr.write(f"gatedcrf: error: {error}\n")
         sys.exit(2)
+
+
+def _run(args: list[str]) -> None:
+    # Modules are imported late: torch and Lightning take seconds, which help and misspelled options need not wait for.
+    if args[0] not in PARSERS:
+        import_module("experiments.train.cli").run(args)
+        return
+    options = import_module(f"experiments.{PARSERS[args[0]]}.parser").parse(args)
+    module, _, function = options.function.partition(":")
+    getattr(import_module(module), function)(options)
+
+
+def _print_usage(args: Sequence[str]) -> None:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:{width}}  {text}" for name, text in COMMANDS.items()]
+    print("usage: gatedcrf COMMAND [options]; gatedcrf COMMAND --help lists the options\n", *lines, sep="\n")
+    close = get_close_matches(args[0], COMMANDS, n=1) if args else []
+    if close:
+        print(f"\nThere is no command {args[0]!r}. Did you mean {close[0]}?")
 
 
 if __name__ == "__main__":

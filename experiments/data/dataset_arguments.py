@@ -12,7 +12,7 @@ from jsonargparse import ArgumentError, ArgumentParser
 from datamodules.datamodule import SegmentationDataModule
 from datamodules.io.errors import InputError
 from experiments import EXPERIMENTS
-from experiments.train.inheritance import expand, find_config
+from experiments.train.configuration import expand, find_config
 
 SUPERVISIONS = ("clicks", "keypoints", "scribbles", "full")
 

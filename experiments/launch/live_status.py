@@ -14,7 +14,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from experiments.tables.cell import LOG, Cell
+from experiments.tables.cell import Cell
 
 
 class LiveStatus:
@@ -44,24 +44,24 @@ class LiveStatus:
     def start(self, cell: Cell) -> None:
         """Add a cell."""
         number = int(self.progress.tasks[0].completed) + len(self.started) + 1
-        self.console.print(f"[{number}/{self.total}] {cell.name}: started, log in {cell.run / LOG}", markup=False)
-        task = self.progress.add_task(cell.name, total=cell.steps(), completed=cell.step())
+        self.console.print(f"[{number}/{self.total}] {cell.name}: started, log in {cell.run.log}", markup=False)
+        task = self.progress.add_task(cell.name, total=cell.run.steps, completed=cell.run.step())
         self.started[cell] = (task, time.monotonic())
 
     def update(self, cell: Cell) -> None:
         """Show how far a cell is."""
-        self.progress.update(self.started[cell][0], completed=cell.step())
+        self.progress.update(self.started[cell][0], completed=cell.run.step())
 
     def end(self, cell: Cell, code: int) -> bool:
         """Print the result of a cell, or the end of its log, and return whether it has one."""
         task, began = self.started.pop(cell)
         self.progress.remove_task(task)
         self.progress.advance(self.all)
-        result = cell.result()
+        result = cell.run.result()
         if result is not None:
             minutes = (time.monotonic() - began) / 60
             self.console.print(f"{cell.name}: {result['miou']:.2f} mIoU in {minutes:.1f} min")
             return True
-        self.console.print(f"{cell.name}: failed with status {code}; the end of {cell.run / LOG}:")
-        self.console.print(cell.log_tail(), markup=False)
+        self.console.print(f"{cell.name}: failed with status {code}; the end of {cell.run.log}:")
+        self.console.print(cell.run.log_tail(), markup=False)
         return False

@@ -3,7 +3,7 @@
 import subprocess
 from typing import Protocol
 
-from experiments.tables.cell import LOG, Cell
+from experiments.tables.cell import Cell
 
 
 class Job(Protocol):
@@ -36,7 +36,7 @@ class LocalLauncher:
 
     def start(self, cell: Cell) -> "LocalJob":
         """Start a process that writes to the log of the cell."""
-        with (cell.run / LOG).open("ab") as log:
+        with cell.run.log.open("ab") as log:
             return LocalJob(
                 subprocess.Popen(cell.command(), stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
             )

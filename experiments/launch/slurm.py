@@ -53,11 +53,11 @@ class SlurmLauncher:
         """
         name = job_name(cell)
         if name not in self._jobs:
-            script = cell.run.resolve() / SCRIPT
+            script = cell.run.path.resolve() / SCRIPT
             script.write_text(batch_script(cell, self.settings))
             _call("sbatch", str(script))
             self._jobs.add(name)
-        return SlurmJob(self, name, cell.run)
+        return SlurmJob(self, name, cell.run.path)
 
     def holds(self, name: str) -> bool:
         """Return whether a job waits or runs, as of the last time that the controller answered."""

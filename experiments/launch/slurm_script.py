@@ -11,7 +11,7 @@ from jsonargparse import ArgumentError, ArgumentParser
 
 from datamodules.io.errors import InputError
 from experiments import EXPERIMENTS
-from experiments.tables.cell import LOG, Cell
+from experiments.tables.cell import Cell
 
 SETTINGS = EXPERIMENTS / "slurm.yaml"
 EARLY_S = 60  # sbatch sends its signal up to so much earlier than asked
@@ -81,7 +81,7 @@ class Settings:
 
 def job_name(cell: Cell) -> str:
     """Return the name of a cell's job: that of its run directory, which cells of several tables may share."""
-    run = cell.run.resolve()
+    run = cell.run.path.resolve()
     return ".".join((*run.parts[-3:], hashlib.sha256(bytes(run)).hexdigest()[:8]))
 
 
@@ -96,7 +96,7 @@ def batch_script(cell: Cell, settings: Settings) -> str:
     options = {
         "job-name": job_name(cell),
         "chdir": str(Path.cwd()),
-        "output": str(cell.run.resolve() / LOG).replace("%", "%%"),
+        "output": str(cell.run.log.resolve()).replace("%", "%%"),
         "open-mode": "append",
         "dependency": "singleton",
         "requeue": None,

@@ -15,7 +15,7 @@ from PIL import Image as PILImage
 from datamodules.dataset import SegmentationDataset
 from datamodules.sample import IGNORE_INDEX
 from datamodules.transforms import Labels
-from experiments.train.run import load_datamodule
+from experiments.train.run import Run
 from lightning_modules.palette import colorize, voc_palette
 from lightning_modules.weak_segmentation import IMAGENET_STD
 from losses import GaussianKernel
@@ -25,16 +25,16 @@ SPARSE = 0.002  # share of labeled pixels below which each is drawn as a dot
 INCHES = 1.8  # per picture
 
 
-def save_gallery(path: Path, runs: Mapping[str, Path]) -> None:
+def save_gallery(path: Path, runs: Mapping[str, Run]) -> None:
     """Draw images, weak labels, truth and the predictions of each run: Fig. 1.
 
     Args:
         path: PNG to write.
         runs: Finished runs of one dataset by title "supervision loss", whose ``gallery`` holds the same images.
     """
-    splits = {title: load_datamodule(run).val_split() for title, run in runs.items()}
+    splits = {title: run.datamodule().val_split() for title, run in runs.items()}
     split = next(iter(splits.values()))
-    first = next(iter(runs.values())) / "gallery"
+    first = next(iter(runs.values())).path / "gallery"
     indices = [index for index in range(len(split)) if (first / f"{split.name(index)}.png").is_file()]
     weak = {title.split()[0]: split for title, split in splits.items() if not title.startswith("full")}
 
@@ -67,8 +67,8 @@ def _draw_truth(split: SegmentationDataset, axis: Axes, index: int) -> None:
         axis.imshow(colorize(mask))
 
 
-def _draw_prediction(split: SegmentationDataset, run: Path, axis: Axes, index: int) -> None:
-    axis.imshow(colorize(np.array(PILImage.open(run / "gallery" / f"{split.name(index)}.png"))))
+def _draw_prediction(split: SegmentationDataset, run: Run, axis: Axes, index: int) -> None:
+    axis.imshow(colorize(np.array(PILImage.open(run.path / "gallery" / f"{split.name(index)}.png"))))
 
 
 def draw_labels(axis: Axes, image: NDArray[np.uint8], labels: Labels) -> None:

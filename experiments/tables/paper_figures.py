@@ -1,7 +1,6 @@
 """Figs. 1 to 5 of the paper, drawn from finished runs."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,7 +12,7 @@ from datamodules.dataset import SegmentationDataset
 from datamodules.sample import IGNORE_INDEX
 from experiments.tables.figures import INCHES, kernel_mosaic
 from experiments.tables.results import Results
-from experiments.train.run import load_datamodule, load_model
+from experiments.train.run import Run
 from lightning_modules.palette import colorize, voc_palette
 from losses.kernels import GaussianKernel
 
@@ -21,21 +20,21 @@ Map = NDArray[np.uint8]
 Columns = Mapping[str, Sequence[Map | None]]
 
 
-def first_run(results: Results, training: str) -> Path | None:
+def first_run(results: Results, training: str) -> Run | None:
     """Return the finished run of a training with the lowest seed, for example of "clicks.gcrf_s"."""
     seeds = results.runs.get(training, {})
     return seeds[min(seeds)] if seeds else None
 
 
-def predict(run: Path, indices: Sequence[int]) -> list[Map]:
+def predict(run: Run, indices: Sequence[int]) -> list[Map]:
     """Return the classes that the final weights of a run give to validation images, uint8 (H, W) each."""
-    split, model = load_datamodule(run).val_split(), load_model(run, "last")
+    split, model = run.datamodule().val_split(), run.model("last")
     with torch.no_grad():
         images = (torch.from_numpy(split.image(index)).permute(2, 0, 1)[None] for index in indices)
         return [np.asarray(model(image)[0].argmax(0), dtype=np.uint8) for image in images]
 
 
-def draw_predictions(runs: Mapping[str, Path | None], count: int = 4, truth: bool = True) -> Figure:
+def draw_predictions(runs: Mapping[str, Run | None], count: int = 4, truth: bool = True) -> Figure:
     """Draw evenly spread validation images, truth, and the predictions of each run: Figs. 1, 4 and 5.
 
     Args:
@@ -43,7 +42,7 @@ def draw_predictions(runs: Mapping[str, Path | None], count: int = 4, truth: boo
         count: Images, a row each.
         truth: Draw the dense annotation.
     """
-    data = load_datamodule(next(run for run in runs.values() if run is not None))
+    data = next(run for run in runs.values() if run is not None).datamodule()
     split = data.val_split()
     indices = spread(split, count)
     maps: dict[str, Sequence[Map | None]] = {"truth": [split.dense_mask(index) for index in indices]} if truth else {}
@@ -79,14 +78,14 @@ def draw_kernels(split: SegmentationDataset, count: int = 3) -> Figure:
     return figure
 
 
-def draw_bandwidths(runs: Mapping[str, Path], count: int = 100) -> Figure:
+def draw_bandwidths(runs: Mapping[str, Run], count: int = 100) -> Figure:
     """Draw, in white, the class that gains most from the second of two runs, and the one that loses most: Fig. 3.
 
     Args:
         runs: Two, by title.
         count: Evenly spread validation images to look at; the gain is in IoU of one class in one image.
     """
-    data = load_datamodule(next(iter(runs.values())))
+    data = next(iter(runs.values())).datamodule()
     split = data.val_split()
     indices = spread(split, count)
     truths = [np.asarray(split.dense_mask(index)) for index in indices]

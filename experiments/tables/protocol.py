@@ -6,7 +6,7 @@ from typing import Any
 import yaml
 
 from datamodules.io.errors import InputError
-from experiments.train.inheritance import find_config, merge
+from experiments.train.configuration import find_config, merge
 
 PROTOCOLS = ("paper", "authors")
 REPORTED = "reported mIoU"

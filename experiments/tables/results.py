@@ -1,69 +1,78 @@
-"""What the finished runs of one dataset have measured."""
+"""The results of all finished runs on one dataset."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from datamodules.io.errors import InputError
-from datamodules.io.json_files import read_json
 from experiments import RESULT
-from experiments.tables.cell import RECORD
 from experiments.tables.protocol import reported
 from experiments.tables.table import Table
+from experiments.train.run import Run
 
 
 @dataclass(frozen=True)
 class Results:
-    """Results of all trainings in a folder ``runs/DATASET``.
+    """Finished runs in ``runs/DATASET`` or ``runs/DATASET.authors``.
 
     Args:
-        folder: Where the runs lie.
-        dataset: What was trained on.
-        protocol: "paper" or "authors".
-        runs: Directory of each finished run by training and seed.
+        folder: Where the runs lie. Its name tells dataset and protocol.
+        runs: Finished runs by name of the training and by seed.
     """
 
     folder: Path
-    dataset: str
-    protocol: str
-    runs: dict[str, dict[int, Path]]
+    runs: dict[str, dict[int, Run]]
 
     @classmethod
     def read(cls, folder: Path) -> "Results":
-        """Find the finished runs of a folder.
+        """Find the finished runs, ``TRAINING/seedK``, of a folder.
 
         Raises:
-            InputError: Nothing in it has been finished, or runs of several datasets are mixed.
+            InputError: There are none.
         """
-        runs: dict[str, dict[int, Path]] = {}
-        kinds = set()
+        runs: dict[str, dict[int, Run]] = {}
         for path in sorted(folder.glob(f"*/seed*/{RESULT}")):
-            record = read_json(path.parent / RECORD)
-            kinds.add((str(record["dataset"]), str(record["protocol"])))
             seed = int(path.parent.name.removeprefix("seed"))
-            runs.setdefault(path.parent.parent.name, {})[seed] = path.parent
-        if not kinds:
+            runs.setdefault(path.parents[1].name, {})[seed] = Run(path.parent)
+        if not runs:
             raise InputError(f"{folder} holds no finished run; see: gatedcrf reproduce --help")
-        if len(kinds) > 1:
-            raise InputError(f"{folder} mixes runs of {sorted(kinds)}; keep each dataset and protocol in a folder.")
-        return cls(folder, *kinds.pop(), runs)
+        return cls(folder, runs)
+
+    @property
+    def dataset(self) -> str:
+        """Stem of the file in ``datasets`` that the runs were trained on."""
+        return self.folder.resolve().name.removesuffix(".authors")
+
+    @property
+    def protocol(self) -> str:
+        """Either "paper" or "authors"."""
+        return "authors" if self.folder.resolve().name.endswith(".authors") else "paper"
 
     def covers(self, table: Table) -> bool:
-        """Whether a cell of the table has been finished."""
+        """Return whether a cell of the table is finished."""
         return any(table.specs[cell].name in self.runs for cell in table.cells(self.dataset))
 
-    def values(self, training: str) -> dict[int, float]:
-        """Return the mIoU, percent, per seed that the protocol reports."""
-        key = {"last": "miou", "best": "best_miou"}[reported(self.protocol)]
-        return {seed: float(self._result(run)[key]) for seed, run in sorted(self.runs.get(training, {}).items())}
+    def first(self, training: str) -> Run | None:
+        """Return the finished run of a training, for example of "clicks.gcrf_s", with the lowest seed."""
+        seeds = self.runs.get(training, {})
+        return seeds[min(seeds)] if seeds else None
 
-    def conditions(self, trainings: set[str]) -> str:
-        """Say under which conditions trainings were measured, so that what differs is seen."""
-        found = [self._result(run) for name in trainings for run in self.runs.get(name, {}).values()]
+    def values(self, training: str) -> dict[int, float]:
+        """Return the mIoU per seed that the protocol reports, percent."""
+        key = {"last": "miou", "best": "best_miou"}[reported(self.protocol)]
+        return {seed: float(_result(run)[key]) for seed, run in sorted(self.runs.get(training, {}).items())}
+
+    def conditions(self, trainings: Iterable[str]) -> str:
+        """Return the conditions under which trainings were measured; several values are joined by slashes."""
+        found = [_result(run) for name in trainings for run in self.runs.get(name, {}).values()]
         steps = "/".join(str(n) for n in sorted({result["steps"] for result in found}))
         evaluations = "/".join(sorted({str(result.get("evaluation", "whole image")) for result in found}))
         which = {"last": "weights of the last step", "best": "best evaluation"}[reported(self.protocol)]
         return f"{self.dataset}, protocol {self.protocol}, {steps} steps, {evaluations}, {which}"
 
-    def _result(self, run: Path) -> dict[str, Any]:
-        return read_json(run / RESULT)
+
+def _result(run: Run) -> dict[str, Any]:
+    result = run.result()
+    assert result is not None  # only finished runs are collected
+    return result

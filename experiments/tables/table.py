@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from datamodules.io.errors import InputError
-from experiments.train.inheritance import find_config, merge
+from experiments.train.configuration import find_config, merge
 
 Published = dict[str, dict[str, list[float | None]]]
 """Per dataset and row, mIoU per column, percent; ``None`` is a cell that does not exist."""

@@ -1,1 +1,1 @@
-"""Fit, validate, test and predict."""
+"""Fit, validate, test and predict, and the run directories they work in."""

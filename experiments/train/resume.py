@@ -1,42 +1,41 @@
-"""Where a run continues, and what may not have changed since."""
+"""Checkpoints to continue from, and the settings that must stay."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 from zipfile import ZipFile
 
 import torch
-from pytorch_lightning import LightningDataModule, Trainer
 from pytorch_lightning.utilities import rank_zero_only, rank_zero_warn
 
 from datamodules.io.errors import InputError
-from lightning_modules.fault_tolerance.checkpoints import LAST, PREVIOUS, SETTINGS, settings
+from experiments.train.configuration import Difference
+from lightning_modules.fault_tolerance.checkpoints import LAST, PREVIOUS
 
 
-def newest_checkpoint(run: Path) -> Path | None:
-    """Return the newest regular checkpoint of a run that is whole, or ``None`` if none has been saved.
-
-    Args:
-        run: The run directory.
+def newest_checkpoint(folder: Path) -> Path | None:
+    """Return the newer of last.ckpt and previous.ckpt that is not damaged, or ``None`` if there is neither.
 
     Raises:
-        InputError: There are some, but none is whole.
+        InputError: All of them are damaged.
     """
-    saved = [path for name in (LAST, PREVIOUS) if (path := run / "checkpoints" / name).is_file()]
+    saved = [path for name in (LAST, PREVIOUS) if (path := folder / name).is_file()]
     for path in saved:
         if is_whole(path):
             return path
-        _say(f"{path} is truncated or damaged; trying the one before")
+        _print(f"{path} is truncated or damaged; trying the one before")
     if saved:
         raise InputError(
-            f"No checkpoint in {run / 'checkpoints'} is readable. Remove {' and '.join(path.name for path in saved)} "
-            "there to start from the beginning, or name another directory with --trainer.default_root_dir."
+            f"No checkpoint in {folder} is readable. Remove {' and '.join(path.name for path in saved)} there to start "
+            "from the beginning, or name another directory with --trainer.default_root_dir."
         )
     return None
 
 
 def is_whole(path: Path) -> bool:
-    """Return whether a checkpoint is as it was written: the checksums of what it holds, and that it can be read."""
+    """Return whether a checkpoint is readable and matches its checksums. A missing one is left to Lightning's error."""
+    if not path.exists():
+        return True
     try:
         with ZipFile(path) as archive:
             if archive.testzip() is not None:
@@ -47,33 +46,30 @@ def is_whole(path: Path) -> bool:
     return True
 
 
-def check_settings(path: Path, trainer: Trainer, datamodule: LightningDataModule) -> None:
-    """Compare a run with the one that left a checkpoint; another number of processes is only warned of.
+def refuse(path: Path, changed: Sequence[Difference]) -> None:
+    """Raise an error that lists the settings that have changed since the run in ``path`` was started, if any.
 
     Raises:
-        InputError: There is no such file.
-        InputError: It would not continue that run, but mix two; or the checkpoint is damaged.
+        InputError: There are some.
     """
-    if path.is_file() and not is_whole(path):
-        raise InputError(f"{path} is truncated or damaged. Continue from another checkpoint in {path.parent}.")
-    before: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True).get(SETTINGS, {})
-    now = settings(trainer, datamodule)
-    changed = [name for name in before if name in now and before[name] != now[name]]
-    if "processes" in changed:
-        changed.remove("processes")
-        rank_zero_warn(
-            f"{path} is from {before['processes']} processes and continues on {now['processes']}: the same samples at "
-            "each step, but sums in another order, and BatchNorm without synchronization over other shares."
-        )
     if changed:
-        options = " ".join(f"--{name}={before[name]}" for name in changed)
-        given = ", ".join(f"{name} {now[name]}" for name in changed)
         raise InputError(
-            f"{path} belongs to a run with {options}, not {given}, which decides the samples and the learning rate of "
-            "every step. Continue with those options, or start a new run in another --trainer.default_root_dir."
+            f"{path} was started with other settings:\n"
+            + "".join(f"  {difference}\n" for difference in changed)
+            + "Repeat those settings to continue, or choose another directory: --trainer.default_root_dir or --runs."
+        )
+
+
+def announce_devices(checkpoint: Path, changed: Sequence[Difference]) -> None:
+    """Warn if the number of devices has changed since a checkpoint was saved."""
+    devices = [str(d) for d in changed if d.concerns(("trainer.devices", "trainer.num_nodes"))]
+    if devices:
+        rank_zero_warn(
+            f"{checkpoint} continues on other devices ({', '.join(devices)}): every step has the same samples, but "
+            "sums are rounded differently, and BatchNorm without synchronization sees other shares of the batch."
         )
 
 
 @rank_zero_only
-def _say(message: str) -> None:
+def _print(message: str) -> None:
     sys.stderr.write(f"gatedcrf: {message}\n")

@@ -1,53 +1,197 @@
-"""What a run directory tells about itself."""
+"""A run directory as an object."""
 
+import fcntl
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 import yaml
 from jsonargparse import ArgumentParser
+from pytorch_lightning.utilities import rank_zero_warn
 
 from datamodules.datamodule import SegmentationDataModule
+from datamodules.io.atomic import atomic_write
+from datamodules.io.errors import InputError
+from datamodules.io.json_files import read_json
+from experiments import RESULT
+from experiments.train.configuration import RUNTIME_OPTIONS, SCHEDULE_OPTIONS, differences, read_config
+from experiments.train.resume import announce_devices, is_whole, newest_checkpoint, refuse
 from lightning_modules.weak_segmentation import WeakSegmentation
 
-
-def load_config(run: Path) -> dict[str, Any]:
-    """Return the resolved configuration of a run, that of its last start.
-
-    Raises:
-        InputError: The directory holds no run.
-    """
-    later = sorted(run.glob("config.*.yaml"), key=lambda path: int(path.suffixes[0][1:]))
-    config: dict[str, Any] = yaml.safe_load([run / "config.yaml", *later][-1].read_text())
-    return config
+TAIL = 8192  # bytes of metrics.csv that contain its last line
 
 
-def load_datamodule(run: Path) -> SegmentationDataModule:
-    """Rebuild the datamodule that a run was trained with."""
-    parser = ArgumentParser()
-    parser.add_subclass_arguments(SegmentationDataModule, "data")
-    parsed = parser.parse_object({"data": load_config(run)["data"]})
-    datamodule: SegmentationDataModule = parser.instantiate(parsed).data
-    return datamodule
+class Run:
+    """A directory with one resolved configuration, the training that follows from it, and its result.
 
+    ::
 
-def load_model(run: Path, checkpoint: str = "best") -> WeakSegmentation:
-    """Rebuild the model of a run with the weights of one of its checkpoints, ready to predict.
+        config.yaml    every setting, as ``gatedcrf fit`` resolves it
+        checkpoints/   last.ckpt, previous.ckpt, best.ckpt
+        metrics.csv    what was logged; metrics.1.csv and so on are those of earlier starts
+        log.txt        what the process printed, if ``gatedcrf reproduce`` started it
+        result.json    evaluation of the final weights, written at the end
+        lock           held by the process that trains
 
     Args:
-        run: The run directory.
-        checkpoint: "best" (by mIoU on val) or "last".
-
-    Raises:
-        InputError: The run has no such checkpoint.
+        path: The directory. It may not exist yet.
     """
-    weights = torch.load(run / "checkpoints" / f"{checkpoint}.ckpt", map_location="cpu", weights_only=True)
-    datamodule = load_datamodule(run)
-    config = load_config(run)["model"]
-    config["network"]["init_args"] |= {"num_classes": datamodule.num_classes, "pretrained": False}
-    config["class_names"] = datamodule.class_names
-    parser = ArgumentParser()
-    parser.add_class_arguments(WeakSegmentation, "model")
-    model: WeakSegmentation = parser.instantiate(parser.parse_object({"model": config})).model
-    model.load_state_dict(weights["state_dict"])
-    return model.eval()
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        self.log = self.path / "log.txt"
+        self._config_file = self.path / "config.yaml"
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The resolved configuration.
+
+        Raises:
+            InputError: There is none, or it is one of version 0.1.
+        """
+        if not self._config_file.is_file():
+            raise InputError(f"{self.path} holds no run: it has no config.yaml.")
+        config = read_config(self._config_file)
+        if "regularizer_weight" not in config.get("model", {}):
+            raise InputError(
+                f"{self.path} is a run of version 0.1, whose settings had other names. Finish or evaluate it with that "
+                "version, or train again in another directory."
+            )
+        return config
+
+    @property
+    def started(self) -> bool:
+        """Whether the configuration is fixed: the run has checkpoints, a waiting SLURM job, or a result."""
+        return any((self.path / name).exists() for name in ("checkpoints", "job.sbatch", RESULT))
+
+    def holds(self, config: Mapping[str, Any]) -> bool:
+        """Return whether exactly this configuration is saved."""
+        return self._config_file.is_file() and self.config == config
+
+    def prepare(self, config: Mapping[str, Any], checkpoint: Path | None = None) -> None:
+        """Save the configuration of a run that is about to start or to continue.
+
+        Args:
+            config: Resolved configuration.
+            checkpoint: Where the training continues; ``None`` if that is not known yet, or nowhere.
+
+        Raises:
+            InputError: The run, or the run that the checkpoint belongs to, was started with other settings. The message
+                lists them.
+        """
+        known = self._config_file.is_file()
+        if known and self.started:
+            changed = list(differences(self.config, config))
+            refuse(self.path, [d for d in changed if not d.concerns(RUNTIME_OPTIONS)])
+            if checkpoint:
+                announce_devices(checkpoint, changed)
+        if checkpoint:
+            self._check_origin(checkpoint, config)
+        if not self.holds(config):
+            atomic_write(self._config_file, yaml.safe_dump(dict(config), sort_keys=False))
+
+    def _check_origin(self, checkpoint: Path, config: Mapping[str, Any]) -> None:
+        """Compare with the run that a checkpoint comes from: another one may continue it with other losses, say."""
+        if not is_whole(checkpoint):
+            raise InputError(f"{checkpoint} is truncated or damaged. Continue from another one in {checkpoint.parent}.")
+        origin = Run(checkpoint.resolve().parents[1])
+        if origin.path == self.path.resolve():
+            if not self._config_file.is_file():
+                raise InputError(f"{self.path} has checkpoints but no config.yaml; choose another directory.")
+        elif (origin.path / "config.yaml").is_file():
+            changed = [d for d in differences(origin.config, config) if d.concerns(SCHEDULE_OPTIONS)]
+            refuse(origin.path, changed)
+        else:
+            rank_zero_warn(f"{checkpoint} lies in no run directory, so its batch size and schedule cannot be compared.")
+
+    def lock(self) -> IO[str]:
+        """Keep other processes from training here while the returned file is open.
+
+        Raises:
+            InputError: Another process trains here, for example one that a killed ``gatedcrf reproduce`` left behind.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        file = (self.path / "lock").open("a")
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # unlike flock, not inherited by loader processes
+        except (BlockingIOError, PermissionError):
+            raise InputError(f"Another process trains in {self.path}. Wait for it or end it, then try again.") from None
+        except OSError:  # a file system without locks
+            pass
+        return file
+
+    def datamodule(self) -> SegmentationDataModule:
+        """Return the datamodule that the run trains on."""
+        parser = ArgumentParser()
+        parser.add_subclass_arguments(SegmentationDataModule, "data")
+        datamodule: SegmentationDataModule = parser.instantiate(parser.parse_object({"data": self.config["data"]})).data
+        return datamodule
+
+    def model(self, checkpoint: str = "best") -> WeakSegmentation:
+        """Return the model with the weights of a checkpoint, in evaluation mode.
+
+        Args:
+            checkpoint: See :meth:`checkpoint`.
+        """
+        weights = torch.load(self.checkpoint(checkpoint), map_location="cpu", weights_only=True)
+        datamodule, config = self.datamodule(), self.config["model"]
+        network = config["network"]["init_args"]
+        network |= {"num_classes": datamodule.num_classes, **({"pretrained": False} if "pretrained" in network else {})}
+        parser = ArgumentParser()
+        parser.add_class_arguments(WeakSegmentation, "model")
+        parsed = parser.parse_object({"model": config | {"class_names": datamodule.class_names}})
+        model: WeakSegmentation = parser.instantiate(parsed).model
+        model.load_state_dict(weights["state_dict"])
+        return model.eval()
+
+    def checkpoint(self, name: str | None) -> Path:
+        """Return the path of a checkpoint.
+
+        Args:
+            name: "best" (by mIoU on val), "last", or a path.
+
+        Raises:
+            InputError: There is no such checkpoint. The message lists those of the run.
+        """
+        path = self.path / "checkpoints" / f"{name}.ckpt" if name in ("best", "last") else Path(name or "")
+        if not path.is_file():
+            known = sorted(map(str, self.path.glob("checkpoints/*.ckpt"))) or [f"none in {self.path}/checkpoints"]
+            raise InputError(
+                f"--ckpt_path={name or ''} is not a checkpoint; pass best, last or a file. Found: {' '.join(known)}."
+            )
+        return path
+
+    def newest_checkpoint(self) -> Path | None:
+        """Return the newest regular checkpoint that is not damaged; see :func:`newest_checkpoint`."""
+        return newest_checkpoint(self.path / "checkpoints")
+
+    @property
+    def steps(self) -> int:
+        """Number of optimizer steps of the whole training."""
+        return int(self.config["trainer"]["max_steps"])
+
+    def step(self) -> int:
+        """Return the last step that was logged, 0 before the first."""
+        path = self.path / "metrics.csv"
+        if not path.is_file():
+            return 0
+        with path.open("rb") as file:
+            names = file.readline().decode().strip().split(",")
+            file.seek(max(file.tell(), path.stat().st_size - TAIL))
+            last = file.read().decode().splitlines()[-1:] or [""]
+        value = dict(zip(names, last[0].split(","), strict=False)).get("step", "")
+        return int(value) if value.isdigit() else 0
+
+    def result(self) -> dict[str, Any] | None:
+        """Return the content of result.json, or ``None`` before the last step.
+
+        Raises:
+            InputError: The file is damaged.
+        """
+        path = self.path / RESULT
+        return read_json(path) if path.is_file() else None
+
+    def log_tail(self, lines: int = 15) -> str:
+        """Return the last lines of log.txt."""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:]) if self.log.is_file() else ""

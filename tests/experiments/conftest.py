@@ -18,8 +18,9 @@ from datamodules.transforms import RandomScaleCropFlip
 from experiments import RESULT
 from experiments.cli import main
 from experiments.tables.cell import Cell
+from experiments.tables.reproduce import prepare
 from experiments.tables.table import CellSpec
-from experiments.train.run import load_datamodule
+from experiments.train.run import Run
 
 SMALL = [
     "--trainer.max_steps=4",
@@ -30,6 +31,7 @@ SMALL = [
     "--data.size=64",
     "--data.augmentation.crop=64",
     "--data.loader.batch_size=2",
+    "--model.network.init_args.backbone=test_resnet",
     "--model.network.init_args.channels=16",
     "--model.regularizer_start_step=1",
 ]
@@ -49,9 +51,8 @@ def fit(tmp_path_factory: pytest.TempPathFactory) -> Fit:
 
     def run(*options: str, run: Path | None = None) -> Path:
         run = run or tmp_path_factory.mktemp("run") / "run"
-        configs = ["base.yaml", "datasets/shapes.yaml", "supervision/clicks.yaml", "losses/gcrf_s.yaml"]
-        args = [part for config in configs for part in ("-c", config)]
-        main(["fit", *args, *SMALL, f"--trainer.default_root_dir={run}", *options])
+        configs = ("-c", "datasets/shapes.yaml", "-c", "supervision/clicks.yaml")
+        main(["fit", *configs, *SMALL, f"--trainer.default_root_dir={run}", *options])
         return run
 
     return run
@@ -89,8 +90,8 @@ def fit_a_step() -> Callable[..., dict[str, Any]]:
     """Run the real ``gatedcrf fit`` for one step of a small network on any dataset and return its result."""
 
     def run(folder: Path, dataset: str, supervision: str, *options: str) -> dict[str, Any]:
-        configs = ["base.yaml", f"datasets/{dataset}.yaml", f"supervision/{supervision}.yaml", "losses/gcrf_s.yaml"]
-        network = ["backbone=resnet10t", "pretrained=false", "channels=16"]
+        configs = [f"datasets/{dataset}.yaml", f"supervision/{supervision}.yaml"]
+        network = ["backbone=test_resnet", "pretrained=false", "channels=8"]
         small = ["--trainer.max_steps=1", "--trainer.val_check_interval=1", "--trainer.num_sanity_val_steps=0"]
         small += [
             "--trainer.log_every_n_steps=1",
@@ -113,7 +114,7 @@ def labels_seen() -> Callable[[Path], Counter[int]]:
     """Count the labels of all training images of at most 96 pixels as a run reads them, but in crops that hold all."""
 
     def count(run: Path) -> Counter[int]:
-        data = load_datamodule(run)
+        data = Run(run).datamodule()
         split = data.train_split()
         crops = AugmentedCrops(split, RandomScaleCropFlip(96, (1.0, 1.0), 0.0), data.seed, data.stroke_width)
         values = [v for k in range(len(split)) for v in crops[Draw(k, 0, k)]["target"].flatten().tolist()]
@@ -163,7 +164,9 @@ def make_cell() -> Callable[..., Cell]:
 
     def make(run: Path, *options: str) -> Cell:
         run.mkdir(parents=True)
-        training = CellSpec("supervision/clicks.yaml", "losses/pce.yaml")
-        return Cell(training, "shapes", "paper", 0, run, "clicks/pCE", "table1", options=options)
+        spec = CellSpec("supervision/clicks.yaml", "losses/pce.yaml")
+        cell = Cell(spec, "shapes", "paper", 0, Run(run), "clicks/pCE", "table1", options=options)
+        prepare([cell])
+        return cell
 
     return make

@@ -11,7 +11,7 @@ from PIL import Image
 
 from experiments import RESULT
 from experiments.cli import main
-from experiments.train.run import load_config, load_datamodule, load_model
+from experiments.train.run import Run
 
 
 def test_a_run_leaves_everything_in_its_directory(finished: Path) -> None:
@@ -42,8 +42,8 @@ def test_random_weights_are_not_evaluated(finished: Path, capsys: pytest.Capture
 )
 def test_every_shipped_part_runs(fit: Any, tmp_path: Path, supervision: str, loss: str) -> None:
     run = fit("-c", f"supervision/{supervision}.yaml", "-c", f"losses/{loss}.yaml", run=tmp_path / "run")
-    assert load_config(run)["data"]["init_args"]["supervision"] == supervision
-    assert (load_config(run)["model"]["regularizer"] is None) == (loss == "pce")
+    assert Run(run).config["data"]["init_args"]["supervision"] == supervision
+    assert (Run(run).config["model"]["regularizer"] is None) == (loss == "pce")
     assert (run / RESULT).is_file()
 
 
@@ -60,7 +60,7 @@ def test_validate_reports_the_result_of_the_run(
 def test_predict_writes_class_indices(finished: Path, tmp_path: Path) -> None:
     arguments = [f"--ckpt_path={finished / 'checkpoints/best.ckpt'}", f"--trainer.default_root_dir={tmp_path}"]
     main(["predict", "-c", str(finished / "config.yaml"), *arguments])
-    split, model = load_datamodule(finished).val_split(), load_model(finished)
+    split, model = Run(finished).datamodule().val_split(), Run(finished).model()
     for index in range(len(split)):
         written = np.array(Image.open(tmp_path / "predict" / f"{split.name(index)}.png"))
         with torch.inference_mode():
@@ -72,9 +72,9 @@ def test_predict_writes_class_indices(finished: Path, tmp_path: Path) -> None:
     ("option", "expected"),
     [
         ("--trainer.max_step=3", "trainer.max_steps"),
-        ("--model.wieght=3", "model.regularizer_weight"),
+        ("--model.regularizer_wieght=3", "model.regularizer_weight"),
         ("--trainer.max_steps=lots", "lots"),
-        ("--data.supervision=boxes", "shapes has clicks, scribbles, full"),
+        ("--data.supervision=boxes", "this dataset has clicks, scribbles, full"),
         ("--model.regularizer.radius=0", "radius is 0"),
         ("--model.regularizer.radiuss=3", "radiuss"),
         ("--data.augmentation.crop=big", "big"),

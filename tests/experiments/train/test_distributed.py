@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from experiments import RESULT
-from experiments.train.run import load_config
+from experiments.train.run import Run
 
 ONE = ("-m", "experiments.cli")
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", *ONE)
@@ -108,7 +108,7 @@ def test_two_processes_train_as_one(finished: Path, tmp_path: Path) -> None:
     assert "Samples per step: 4 per device x 1 devices x 1 batches = 4" in printed[0]
     assert "Samples per step: 2 per device x 2 devices x 1 batches = 4" in printed[1]
     one, two = (logged(tmp_path / run, "train/loss", "train/cross_entropy") for run in ("one", "two"))
-    assert len(one) == load_config(tmp_path / "one")["trainer"]["max_steps"]
+    assert len(one) == Run(tmp_path / "one").config["trainer"]["max_steps"]
     torch.testing.assert_close(torch.tensor(two), torch.tensor(one), rtol=1e-5, atol=0)
     ones, twos = (torch.load(tmp_path / run / "checkpoints/last.ckpt")["state_dict"] for run in ("one", "two"))
     torch.testing.assert_close(twos, ones, rtol=1e-5, atol=1e-6)

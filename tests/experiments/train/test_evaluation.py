@@ -11,7 +11,7 @@ from PIL import Image
 
 from experiments import RESULT
 from experiments.cli import main
-from experiments.train.run import load_datamodule, load_model
+from experiments.train.run import Run
 from lightning_modules.inference import Inference
 
 
@@ -43,7 +43,7 @@ def test_ways_of_inference_are_named_and_keep_apart(finished: Path, tmp_path: Pa
     assert (folder / "confusion_matrix.png").is_file()
     assert read(tmp_path / "validate" / "metrics.json")["miou"] == metrics["miou"]
 
-    split, model = load_datamodule(finished).val_split(), load_model(finished, "last")
+    split, model = Run(finished).datamodule().val_split(), Run(finished).model("last")
     model.inference = Inference(window=40, stride=20, scales=[0.5, 1], flip=True)
     right = 0
     for index in range(len(split)):
@@ -59,7 +59,7 @@ def test_run_can_be_trained_with_another_way(fit: Any, tmp_path: Path) -> None:
     """It is saved with the run, and stands in its result."""
     run = fit("--model.inference={crop: 48}", run=tmp_path / "run")
     assert read(run / RESULT)["evaluation"] == "48 center crop"
-    assert load_model(run).inference == Inference(crop=48, scales=[1.0])
+    assert Run(run).model().inference == Inference(crop=48, scales=[1.0])
 
 
 @pytest.mark.parametrize(

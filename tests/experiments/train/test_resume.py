@@ -13,14 +13,16 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from pytorch_lightning import Callback, Trainer
 
+from datamodules.io.errors import InputError
 from experiments import RESULT
 from experiments.cli import main
 from experiments.tables.cell import Cell
+from experiments.tables.reproduce import prepare
 from experiments.tables.table import CellSpec
-from experiments.train.resume import check_settings
-from experiments.train.run import load_config, load_datamodule
+from experiments.train.run import Run
 
 Fit = Callable[..., Path]
 
@@ -118,7 +120,7 @@ def test_command_line_beats_the_checkpoint(fit: Any, stopped: Path, tmp_path: Pa
     run = fit(
         f"--ckpt_path={stopped / 'checkpoints/last.ckpt'}", "--model.regularizer_weight=0.55", run=tmp_path / "run"
     )
-    assert load_config(run)["model"]["regularizer_weight"] == 0.55
+    assert Run(run).config["model"]["regularizer_weight"] == 0.55
 
 
 def test_command_line_sets_the_learning_rate_of_a_resumed_run(fit: Any, stopped: Path, tmp_path: Path) -> None:
@@ -129,22 +131,46 @@ def test_command_line_sets_the_learning_rate_of_a_resumed_run(fit: Any, stopped:
 
 
 @pytest.mark.parametrize(
-    ("option", "remedy"),
+    ("option", "difference"),
     [
-        ("--trainer.max_steps=8", "--trainer.max_steps=4"),
-        ("--data.loader.batch_size=4", "--data.loader.batch_size=2"),
-        ("--seed_everything=1", "--seed_everything=0"),
-        ("--trainer.accumulate_grad_batches=2", "--trainer.accumulate_grad_batches=1"),
+        ("--trainer.max_steps=8", "trainer.max_steps: 4 before, 8 now"),
+        ("--data.loader.batch_size=4", "data.init_args.loader.batch_size: 2 before, 4 now"),
+        ("--seed_everything=1", "seed_everything: 0 before, 1 now"),
+        ("--trainer.accumulate_grad_batches=2", "trainer.accumulate_grad_batches: 1 before, 2 now"),
+        ("--data.supervision=full", "data.init_args.supervision: clicks before, full now"),
+        ("--data.augmentation.crop=48", "data.init_args.augmentation.crop: 64 before, 48 now"),
+        ("--model.regularizer_weight=0.3", "model.regularizer_weight: 0.1 before, 0.3 now"),
+        ("--model.regularizer.init_args.radius=3", "model.regularizer.init_args.radius: None before, 3 now"),
     ],
 )
-def test_a_run_does_not_continue_with_other_samples_or_another_length(
-    option: str, remedy: str, fit: Any, stopped: Path, capsys: pytest.CaptureFixture[str]
+def test_run_does_not_continue_with_other_settings(
+    option: str, difference: str, fit: Any, stopped: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = {path: path.read_bytes() for path in stopped.rglob("*") if path.is_file()}
     with pytest.raises(SystemExit, match="2"):
         fit(option, "--ckpt_path=last", run=stopped)
-    assert f"belongs to a run with {remedy}" in capsys.readouterr().err
+    assert f"{stopped} was started with other settings:\n  {difference}" in capsys.readouterr().err
     assert {path: path.read_bytes() for path in stopped.rglob("*") if path.is_file()} == before
+
+
+def test_another_run_may_continue_a_checkpoint_with_the_same_samples_only(
+    fit: Any, stopped: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = f"--ckpt_path={stopped / 'checkpoints/last.ckpt'}"
+    with pytest.raises(SystemExit, match="2"):
+        fit(checkpoint, "--trainer.max_steps=8", "--model.learning_rate=0.5", run=tmp_path / "run")
+    error = capsys.readouterr().err
+    assert f"{stopped} was started with other settings:\n  trainer.max_steps: 4 before, 8 now" in error
+    assert "learning_rate" not in error
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["lock"]
+
+
+def test_run_of_version_0_1_is_refused(fit: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "config.yaml").write_text("model: {weight: 0.1, first_step: 0}")
+    with pytest.raises(SystemExit, match="2"):
+        fit("--ckpt_path=last", run=tmp_path)
+    assert f"{tmp_path} is a run of version 0.1" in capsys.readouterr().err
 
 
 def test_nothing_of_a_finished_run_is_lost(fit: Any, tmp_path: Path) -> None:
@@ -155,8 +181,7 @@ def test_nothing_of_a_finished_run_is_lost(fit: Any, tmp_path: Path) -> None:
     assert {path: path.read_bytes() for path in before} == before
     fit("--ckpt_path=last", run=run)
     assert (run / "metrics.1.csv").read_bytes() == before[run / "metrics.csv"]
-    assert (run / "config.yaml").read_bytes() == before[run / "config.yaml"]
-    assert load_config(run)["ckpt_path"] == "last"
+    assert Run(run).config == yaml.safe_load(before[run / "config.yaml"]) | {"ckpt_path": "last"}
 
 
 @pytest.mark.parametrize(
@@ -195,17 +220,19 @@ def test_a_run_stopped_amid_a_step_is_resumed_exactly(
 def test_two_processes_do_not_train_in_one_directory(fit: Any, tmp_path: Path) -> None:
     """The first one is left behind, say, where its table has been killed; a lock ends with its process."""
     run = tmp_path / "run"
-    code = (
-        "import sys, time, pathlib; from experiments.train.run_lock import lock; file = lock(pathlib.Path(sys.argv[1]))"
-    )
+    run.mkdir()
+    code = "import fcntl, sys, time; file = open(sys.argv[1] + '/lock', 'a'); fcntl.lockf(file, fcntl.LOCK_EX)"
     command = [sys.executable, "-c", f"{code}; print(flush=True); time.sleep(100)", str(run)]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as first:
         assert first.stdout is not None
         first.stdout.readline()
         with pytest.raises(SystemExit, match="2"):
             fit("--ckpt_path=last", run=run)
-        with pytest.raises(ValueError, match="Another process trains"):
-            Cell(CellSpec("supervision/clicks.yaml", "losses/pce.yaml"), "shapes", "paper", 0, run, "", "").prepare()
+        spec = CellSpec("supervision/clicks.yaml", "losses/pce.yaml")
+        with pytest.raises(InputError, match="Another process trains"):
+            prepare(
+                [Cell(CellSpec("supervision/clicks.yaml", "losses/pce.yaml"), "shapes", "paper", 0, Run(run), "", "")]
+            )
         assert [path.name for path in run.iterdir()] == ["lock"]
         first.kill()
     fit("--ckpt_path=last", run=run)
@@ -263,11 +290,13 @@ def test_only_damaged_checkpoints_are_not_trained_over(
     assert "Remove last.ckpt and previous.ckpt" in capsys.readouterr().err
 
 
-def test_an_unknown_number_of_processes_warns(two: Path) -> None:
-    trainer = Trainer(accelerator="cpu", devices=2, strategy="ddp", max_steps=4, logger=False)
-    datamodule = load_datamodule(two)
-    with pytest.warns(UserWarning, match="from 1 processes and continues on 2"):
-        check_settings(two / "checkpoints" / "last.ckpt", trainer, datamodule)
+def test_another_number_of_devices_warns(two: Path, tmp_path: Path) -> None:
+    run = Run(shutil.copytree(two, tmp_path / "run"))
+    config = run.config
+    config["trainer"]["devices"] = 2
+    with pytest.warns(UserWarning, match="other devices .trainer.devices: 1 before, 2 now"):
+        run.prepare(config, run.newest_checkpoint())
+    assert run.config == config
 
 
 def test_a_damaged_checkpoint_given_by_name_is_refused(

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from experiments import EXPERIMENTS
-from experiments.train.inheritance import expand, expand_arguments, find_config
+from experiments.train.configuration import expand, expand_arguments, find_config
 
 
 def write(folder: Path, **contents: str) -> None:

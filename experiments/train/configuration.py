@@ -1,0 +1,134 @@
+"""Configuration files: how they are found and inherited, and how two resolved configurations differ."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from datamodules.io.errors import InputError
+from experiments import EXPERIMENTS
+from experiments.train.renames import rename_option, rename_settings
+
+BASE = EXPERIMENTS / "base.yaml"
+"""The file that every run is based on."""
+
+RUNTIME_OPTIONS = (
+    *("ckpt_path", "weights_only", "predictions", "data.init_args.root", "data.init_args.images"),
+    *("data.init_args.val_images", "data.init_args.cache_dir", "data.init_args.loader.num_workers"),
+    *("data.init_args.loader.image_cache", "trainer.default_root_dir", "trainer.accelerator", "trainer.devices"),
+    *("trainer.num_nodes", "trainer.strategy", "trainer.logger", "trainer.callbacks", "trainer.profiler"),
+    *("trainer.log_every_n_steps", "trainer.num_sanity_val_steps", "trainer.enable_progress_bar"),
+    "trainer.enable_model_summary",
+)
+"""Settings that may change when a run continues: where the data lies, workers, logging, callbacks and devices."""
+
+SCHEDULE_OPTIONS = (
+    *("seed_everything", "trainer.max_steps", "trainer.accumulate_grad_batches"),
+    "data.init_args.loader.batch_size",
+)
+"""Settings that determine the samples and the learning rate of every step."""
+
+
+class Difference(NamedTuple):
+    """A setting that two configurations set to different values."""
+
+    key: str
+    before: Any
+    now: Any
+
+    def __str__(self) -> str:
+        return f"{self.key}: {self.before} before, {self.now} now"
+
+    def concerns(self, options: Sequence[str]) -> bool:
+        """Return whether the setting is one of ``options`` or part of one."""
+        return any(self.key == option or self.key.startswith(f"{option}.") for option in options)
+
+
+def differences(before: Any, now: Any, key: str = "") -> Iterator[Difference]:
+    """Yield the settings in which two resolved configurations differ."""
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        for name in [*before, *(name for name in now if name not in before)]:
+            yield from differences(before.get(name), now.get(name), f"{key}.{name}" if key else name)
+    elif before != now:
+        yield Difference(key, before, now)
+
+
+def find_config(name: str, folder: Path | None = None) -> Path:
+    """Return the file that ``name`` refers to: relative to ``folder`` or the working directory, or a shipped file.
+
+    Raises:
+        InputError: There is no such file. The message lists the shipped ones.
+    """
+    for root in (folder or Path(), EXPERIMENTS):
+        if (root / name).is_file():
+            return (root / name).resolve()
+    shipped = sorted(str(path.relative_to(EXPERIMENTS)) for path in EXPERIMENTS.rglob("*.yaml"))
+    raise InputError(f"There is no configuration {name!r}. Shipped with the package: {', '.join(shipped)}.")
+
+
+def expand(path: Path, parents: Sequence[Path] = ()) -> list[Path]:
+    """Return a file after all files that it names under ``base``, in the order in which they are merged.
+
+    Raises:
+        InputError: A file is missing, is not a mapping, is based on itself, or uses the key ``config``.
+    """
+    if path in parents:
+        raise InputError(f"{path} is based on itself: {' -> '.join(p.name for p in (*parents, path))}.")
+    content = read_config(path)
+    if "config" in content:  # jsonargparse would merge it shallowly and without a word
+        raise InputError(f"{path} uses the key 'config'; name the files it changes under 'base'.")
+    bases = content.get("base") or []
+    names = [bases] if isinstance(bases, str) else bases
+    files = [file for name in names for file in expand(find_config(name, path.parent), (*parents, path))]
+    return [*files, path]
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Return the content of one file.
+
+    Raises:
+        InputError: It is not valid YAML, or not a mapping.
+    """
+    try:
+        content = yaml.safe_load(path.read_text()) or {}
+    except yaml.YAMLError as error:
+        raise InputError(f"{path} is not valid YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path} holds a {type(content).__name__}; write keys and values.")
+    return content
+
+
+def expand_arguments(args: Sequence[str]) -> list[str]:
+    """Replace each ``-c FILE`` by one ``--config`` per file that it is based on, and old names by new ones.
+
+    Args:
+        args: Command line. A configuration may also be written inline, as JSON or YAML in braces.
+
+    Raises:
+        InputError: See :func:`expand`.
+    """
+    expanded: list[str] = []
+    rest = iter(args)
+    for arg in rest:
+        option, _, value = arg.partition("=")
+        if option not in ("-c", "--config"):
+            expanded.append(rename_option(arg))
+            continue
+        value = value or next(rest, "")
+        if value.startswith("{"):
+            expanded += ["--config", value]
+            continue
+        for file in expand(find_config(value)):
+            renamed = rename_settings(file)
+            expanded += ["--config", str(file) if renamed is None else renamed]
+    return expanded
+
+
+def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``base`` with ``changes`` merged into it, mapping by mapping. Other values are replaced."""
+    merged = dict(base)
+    for key, value in changes.items():
+        known = merged.get(key)
+        merged[key] = merge(known, value) if isinstance(known, Mapping) and isinstance(value, Mapping) else value
+    return merged
