@@ -18,7 +18,7 @@ from datamodules.io.errors import InputError
 from experiments import RESULT
 from experiments.train.configuration import BASE, expand_arguments
 from experiments.train.exit_status import exit_status
-from experiments.train.parser import Parser, SaveConfig
+from experiments.train.parser import Parser, SaveConfig, brief
 from experiments.train.run import Run
 from lightning_modules.callbacks import PredictionWriter
 from lightning_modules.fault_tolerance import stop_signals
@@ -101,7 +101,7 @@ class CLI(LightningCLI):
     def resolved(self) -> dict[str, Any]:
         """Return every setting of the command, as config.yaml holds it."""
         config: dict[str, Any] = yaml.safe_load(
-            self._parser(self.command).dump(self.config[self.command], skip_none=False)
+            self._parser(self.command).dump(self.config[self.command], skip_unset=False)
         )
         return config
 
@@ -116,7 +116,7 @@ class CLI(LightningCLI):
         try:
             super().instantiate_classes()
         except ValueError as error:
-            raise InputError(str(error)) from error
+            raise InputError(brief(str(error))) from error
 
     def _run_subcommand(self, subcommand: str) -> None:
         if not self.parse_only:

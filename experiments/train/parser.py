@@ -64,7 +64,7 @@ class SaveConfig(SaveConfigCallback):
         if self.already_saved or not trainer.is_global_zero:
             return
         self.already_saved = True
-        text = self.parser.dump(self.config, skip_none=False)
+        text = self.parser.dump(self.config, skip_unset=False)
         if stage != "fit":
             atomic_write(Path(trainer.default_root_dir) / "config.yaml", text)
         for logger in trainer.loggers:

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from datamodules.datamodule import IMAGENET_STD
 from experiments.tables.figures import kernel_mosaic
+from lightning_modules.weak_segmentation import IMAGENET_STD
 
 
 def test_kernels_of_a_flat_image_are_spatial_gaussians() -> None:

@@ -78,7 +78,7 @@ def test_predict_writes_class_indices(finished: Path, tmp_path: Path) -> None:
         ("--model.regularizer.radius=0", "radius is 0"),
         ("--model.regularizer.radiuss=3", "radiuss"),
         ("--data.augmentation.crop=big", "big"),
-        ("--config=nope.yaml", "shipped with the package"),
+        ("--config=nope.yaml", "Shipped with the package"),
         ("--model.network.backbone=resnet0", "timm has no backbone"),
         ("--data.loader.batch_size=1", "multiple"),
     ],

@@ -80,7 +80,7 @@ def test_checkpoints_of_the_run_are_known_by_name(finished: Path, capsys: pytest
     before = set(finished.iterdir())
     with pytest.raises(SystemExit, match="2"):
         main(["predict", "-c", str(finished / "config.yaml"), "--ckpt_path=first"])
-    assert f"best, last or a file. There are: {finished / 'checkpoints' / 'best.ckpt'}" in capsys.readouterr().err
+    assert f"best, last or a file. Found: {finished / 'checkpoints' / 'best.ckpt'}" in capsys.readouterr().err
     assert set(finished.iterdir()) == before
     options = ["--ckpt_path=last", "--model.inference.crop=16"]  # in a folder of its own
     main(["validate", "-c", str(finished / "config.yaml"), *options])

@@ -230,9 +230,7 @@ def test_two_processes_do_not_train_in_one_directory(fit: Any, tmp_path: Path) -
             fit("--ckpt_path=last", run=run)
         spec = CellSpec("supervision/clicks.yaml", "losses/pce.yaml")
         with pytest.raises(InputError, match="Another process trains"):
-            prepare(
-                [Cell(CellSpec("supervision/clicks.yaml", "losses/pce.yaml"), "shapes", "paper", 0, Run(run), "", "")]
-            )
+            prepare([Cell(spec, "shapes", "paper", 0, Run(run), "clicks/pCE", "table1")])
         assert [path.name for path in run.iterdir()] == ["lock"]
         first.kill()
     fit("--ckpt_path=last", run=run)
