@@ -58,7 +58,7 @@ class RandomScaleCropFlip:
             stroke_width: Width of clicks and strokes, pixels of the output, odd.
         """
         height, width = image.shape[:2]
-        matrix = self._draw(height, width, rng)
+        matrix = self.draw_matrix(height, width, rng)
         centers = _between_centers(matrix)
         rows_read, rows = _along(centers, 1, height, self.crop)
         columns_read, columns = _along(centers, 0, width, self.crop)
@@ -76,7 +76,7 @@ class RandomScaleCropFlip:
             target = np.asarray(warped, dtype=np.uint8)
         return _from_planes(planes, target, valid, name)
 
-    def _draw(self, height: int, width: int, rng: np.random.Generator) -> Matrix:
+    def draw_matrix(self, height: int, width: int, rng: np.random.Generator) -> Matrix:
         """Draw the 3 x 3 map from continuous input to output coordinates.
 
         The crop lies inside the scaled image where it fits, and the image is centered in the crop where it does not.

@@ -1,3 +1,3 @@
-"""The network, the training loop around it, and what a run leaves."""
+"""Network, training, inference and evaluation."""
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""DeepLab-v3+ on any dilatable timm backbone, Sec. 4.1."""
+"""DeepLab-v3+ on a timm backbone, Sec. 4.1."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,22 +17,21 @@ from lightning_modules.pretrained import check_weights, find_weights
 class DeepLabV3Plus(nn.Module):
     """Encoder with atrous convolution, ASPP, and a decoder that joins features at stride 4.
 
-    Every height and width works. 26,716,341 parameters with 21 classes and the default backbone.
+    Images can have any size. With 21 classes and the default backbone there are 26,716,341 parameters.
 
     Args:
         num_classes: C.
-        backbone: timm model name, with its weight tag if it matters: "resnet34.tv_in1k" are the weights of the paper's
+        backbone: timm model name, optionally with a weight tag. "resnet34.tv_in1k" is torchvision's, as at the paper's
             time; timm's default for "resnet34" is a newer and stronger recipe.
-        pretrained: True for the weights of that tag, False for random ones, or the path of a local weight file.
+        pretrained: True downloads the weights of that tag, False draws random ones; or the path of a weight file.
         output_stride: Input pixels per encoder feature, 16 or 8.
-        atrous_rates: Rates of the 3 x 3 ASPP branches, for stride 16; doubled by users of stride 8.
+        atrous_rates: Dilations of the 3 x 3 ASPP branches, for stride 16. Double them for stride 8.
         channels: Width of the ASPP branches and of the decoder.
-        low_level_channels: Width to which the stride 4 features are reduced.
+        low_level_channels: Width of the reduced stride 4 features.
 
     Raises:
-        InputError: A stride other than 16 or 8, a backbone that is unknown or cannot be dilated, weights of another
-            backbone.
-        InputError: Weights that are not there and cannot be fetched.
+        InputError: The stride is not 16 or 8, the backbone is unknown or cannot be dilated, or its weights are missing
+            or do not fit.
     """
 
     def __init__(
@@ -64,7 +63,7 @@ class DeepLabV3Plus(nn.Module):
         """Return logits at stride 4.
 
         Args:
-            image: Standardized, float (N, 3, H, W).
+            image: Standardized RGB, float (N, 3, H, W).
 
         Returns:
             (N, C, ceil(H / 4), ceil(W / 4)).
@@ -76,7 +75,7 @@ class DeepLabV3Plus(nn.Module):
 
 
 class ASPP(nn.Module):
-    """Atrous spatial pyramid pooling: a 1 x 1, one 3 x 3 per rate, and an image-level branch, joined by a 1 x 1.
+    """Atrous spatial pyramid pooling: a 1 x 1, one 3 x 3 per rate, and an image-level branch, projected by a 1 x 1.
 
     Args:
         in_channels: Width of the encoder's features.
@@ -116,7 +115,7 @@ def _xavier(module: nn.Module) -> None:
 
 
 def _create_encoder(backbone: str, pretrained: bool | str, output_stride: int) -> Any:
-    """Build the timm feature extractor that returns the maps at stride 4 and at ``output_stride``."""
+    """Return a timm feature extractor with features at strides 4 and ``output_stride``."""
     name = backbone.split(".")[0]
     if not timm.is_model(name):
         close = timm.list_models(f"*{name[:6]}*")[:5]

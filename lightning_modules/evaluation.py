@@ -1,4 +1,4 @@
-"""What an evaluation has found."""
+"""Confusion counts of an evaluation and the metrics computed from them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,21 +6,45 @@ from functools import cached_property
 from math import inf
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
+from torchmetrics.classification import MulticlassConfusionMatrix
 
-from lightning_modules.intersection_over_union import iou_per_class
+from datamodules.sample import IGNORE_INDEX
+
+
+class ConfusionCounts(MulticlassConfusionMatrix):
+    """Confusion matrix of a split and its number of images, summed over batches and processes.
+
+    Pixels without a label and pixels without a prediction are not counted.
+    """
+
+    images: Tensor
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__(num_classes, ignore_index=IGNORE_INDEX, validate_args=False)
+        self.add_state("images", torch.tensor(0), dist_reduce_fx="sum")
+
+    def update(self, prediction: Tensor, target: Tensor) -> None:
+        """Add a batch: prediction and target, uint8 (N, H, W), class index or IGNORE_INDEX."""
+        super().update(prediction, target.masked_fill(prediction == IGNORE_INDEX, IGNORE_INDEX))
+        self.images += len(prediction)
+
+    def compute(self) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        """Return the confusion matrix, integer (C, C), rows are the truth, and the number of images."""
+        return super().compute(), self.images
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The counts of one pass over a split, and the figures that follow from them.
+    """Counts of one pass over a split, and the metrics computed from them.
 
     Args:
-        name: Of the inference, which belongs beside every figure.
+        name: Name of the inference, reported beside every metric.
         class_names: C names.
         confusion: Pixels, integer (C, C) on the CPU; rows are the truth.
         images: Number of images.
-        step: At which the weights were.
+        step: Optimizer step of the weights.
     """
 
     name: str
@@ -31,21 +55,23 @@ class Evaluation:
 
     @cached_property
     def iou(self) -> Tensor:
-        """Percent, float (C,); NaN for a class that is neither in the truth nor predicted."""
-        return 100 * iou_per_class(self.confusion)
+        """TP / (TP + FP + FN) per class, percent, float (C,); NaN for a class in neither target nor prediction."""
+        hits = self.confusion.diagonal().double()  # float32 counts exactly to 1.7e7 only
+        union = self.confusion.sum(0) + self.confusion.sum(1) - self.confusion.diagonal()
+        return 100 * torch.where(union > 0, hits / union, torch.nan).float()
 
     @property
     def miou(self) -> float:
-        """Mean over the classes that are anywhere, percent."""
+        """Mean IoU over classes present in target or prediction, percent."""
         return self.iou.nanmean().item()
 
     @property
     def pixel_accuracy(self) -> float:
-        """Share of the labeled pixels that are right, percent."""
+        """Share of the labeled pixels that are predicted correctly, percent."""
         return 100 * (self.confusion.diagonal().sum().double() / self.confusion.sum()).item()
 
     def summary(self) -> dict[str, Any]:
-        """Return the figures for a JSON file; what is not a number is ``None``."""
+        """Return all metrics for a JSON file; NaN becomes ``None``."""
         return {
             "evaluation": self.name,
             "miou": _rounded(self.miou),
@@ -57,14 +83,14 @@ class Evaluation:
 
 
 class Best(NamedTuple):
-    """The highest mIoU on the way, percent, which is what the authors report, and its step."""
+    """Highest mIoU during training, percent, and its step. The authors report this one."""
 
     miou: float = -inf
     step: int = 0
 
-    def or_better(self, found: Evaluation) -> "Best":
-        """Return the better one of the two."""
-        return Best(found.miou, found.step) if found.miou > self.miou else self
+    def or_better(self, evaluation: Evaluation) -> "Best":
+        """Return the better one of the two; the earlier one of equals."""
+        return Best(evaluation.miou, evaluation.step) if evaluation.miou > self.miou else self
 
     def summary(self) -> dict[str, Any]:
         """Return both for a JSON file."""

@@ -1,4 +1,4 @@
-"""How the probabilities of an image are made from those of the network: in one pass, or averaged over several."""
+"""Inference on an image: center crop, scales, sliding windows and flips."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,21 +15,21 @@ Predict = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Inference:
-    """Evaluation of an image of any size, by default in one pass over the whole image.
+    """Class probabilities of an image of any size, by default in one pass over the whole image.
 
-    The center is cut out first, its scales are made from that, a window slides over each of them, and every window is
-    mirrored. Probabilities, not logits, are averaged.
+    The image is cropped first, then resized to each scale; windows slide over each scale, and each window is flipped.
+    Probabilities, not logits, are averaged.
 
     Args:
-        crop: Side in pixels of the only part that is evaluated, at the center of the image; black fills it where the
-            image is smaller. The authors' code evaluates VOC with 512. ``None`` is all of the image.
-        window: Side in pixels of windows that slide over the image. ``None`` is all of it at once.
+        crop: Side in pixels of the square center crop that is evaluated, padded with black if the image is smaller. The
+            authors' code evaluates VOC with 512. ``None`` evaluates the whole image.
+        window: Side in pixels of the sliding windows. ``None`` is the whole image at once.
         stride: Pixels between two windows.
-        scales: Sizes at which the image is seen, 1 is its own.
-        flip: Average with the prediction of the mirror image.
+        scales: Resize factors, positive.
+        flip: Average with the prediction of the horizontally flipped image.
 
     Raises:
-        InputError: A side or scale that is not positive, no scale, or a stride that would leave pixels out.
+        InputError: A side or scale is not positive, there is no scale, or the stride leaves pixels out.
     """
 
     crop: int | None = None
@@ -40,20 +40,20 @@ class Inference:
 
     def __post_init__(self) -> None:
         if self.crop is not None and self.crop < 1:
-            raise InputError(f"inference.crop is {self.crop}; its side is at least 1 pixel, for example 512.")
+            raise InputError(f"inference.crop is {self.crop}; give at least 1 pixel, for example 512.")
         if (self.window is None) != (self.stride is None):
-            raise InputError("inference.window and inference.stride belong together, for example 769 and 513.")
+            raise InputError("inference.window and inference.stride belong together; give both, as in 769 and 513.")
         if self.window is not None and self.stride is not None and not 1 <= self.stride <= self.window:
             raise InputError(
-                f"inference.stride is {self.stride}; windows of {self.window} pixels leave none out with a stride from "
-                f"1 to {self.window}."
+                f"inference.stride is {self.stride}; windows of {self.window} pixels need a stride from 1 to "
+                f"{self.window}, or they leave pixels out."
             )
         if not self.scales or not all(0 < scale < float("inf") for scale in self.scales):
-            raise InputError(f"inference.scales is {list(self.scales)}; give at least one, each positive: [0.5, 1].")
+            raise InputError(f"inference.scales is {list(self.scales)}; give positive factors, for example [0.5, 1].")
 
     @property
     def name(self) -> str:
-        """What stands beside every result, for example "sliding window 769/513, scales 0.5 1 1.5, flip"."""
+        """Name reported beside every result, for example "sliding window 769/513, scales 0.5 1 1.5, flip"."""
         parts = [] if self.crop is None else [f"{self.crop} center crop"]
         if self.window is not None:
             parts.append(f"sliding window {self.window}/{self.stride}")
@@ -64,15 +64,15 @@ class Inference:
         return ", ".join([*parts, "flip"] if self.flip else parts)
 
     def __call__(self, predict: Predict, image: Tensor) -> Tensor:
-        """Return class probabilities, float (N, C, H, W), 0 for every class outside of the crop.
+        """Return class probabilities, float (N, C, H, W); 0 for all classes outside of the crop.
 
         Args:
-            predict: Of one pass.
+            predict: Forward pass of the network.
             image: RGB, uint8 (N, 3, H, W).
         """
         if self.crop is None:
             return self._over_scales(predict, image)
-        margins = []  # left, right, top, bottom; whole pixels, negative where the image is cut
+        margins = []  # left, right, top, bottom in pixels; negative where the image is cropped
         for length in (image.shape[-1], image.shape[-2]):
             before = (self.crop - length) // 2
             margins += [before, self.crop - length - before]
@@ -112,13 +112,13 @@ WHOLE_IMAGE = Inference()
 
 
 def _windows(length: int, side: int, stride: int) -> list[slice]:
-    """Return where windows lie along one axis; the last one ends with the image."""
+    """Return the windows along one axis. The last one ends with the image."""
     last = max(length - side, 0)
     return [slice(start, start + side) for start in [*range(0, last, stride), last]]
 
 
 def resize(image: Tensor, size: Sequence[int]) -> Tensor:
-    """Return (N, C, H, W) as float of another size, bilinearly, or as it is where the size is the same."""
+    """Resize (N, C, H, W) bilinearly, as float. An image that already has this size is returned as it is."""
     if image.shape[-2:] == tuple(size):
         return image
     return F.interpolate(image.float(), size=tuple(size), mode="bilinear", align_corners=False)

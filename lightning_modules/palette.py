@@ -1,4 +1,4 @@
-"""The PASCAL VOC palette, which spreads class indices over color space."""
+"""Color palette of PASCAL VOC."""
 
 from functools import cache
 from pathlib import Path
@@ -10,19 +10,19 @@ from PIL import Image
 
 @cache
 def voc_palette() -> NDArray[np.uint8]:
-    """Return RGB of the indices 0 to 255, (256, 3): bit 3 k + j of an index is bit 7 - k of channel j."""
+    """Return the RGB colors of indices 0 to 255, (256, 3): bit 3 k + j of an index is bit 7 - k of channel j."""
     index = np.arange(256)
     channels = [sum(((index >> (3 * k + j)) & 1) << (7 - k) for k in range(8)) for j in range(3)]
     return np.stack(channels, axis=1).astype(np.uint8)
 
 
 def colorize(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return RGB, uint8 (H, W, 3), of a label map (H, W)."""
+    """Return the RGB image, (H, W, 3), of a label map (H, W)."""
     return voc_palette()[labels]
 
 
 def save_palette_png(labels: NDArray[np.uint8], path: Path) -> None:
-    """Write a label map (H, W) as an indexed PNG: its values are class indices and it looks colored."""
+    """Write a label map (H, W) as an indexed PNG with the palette. Its values stay class indices."""
     picture = Image.fromarray(labels, mode="P")
     picture.putpalette(voc_palette().tobytes())
     path.parent.mkdir(parents=True, exist_ok=True)

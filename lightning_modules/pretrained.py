@@ -1,4 +1,4 @@
-"""Where the pretrained weights of a backbone lie."""
+"""Pretrained weights of timm backbones."""
 
 import urllib.error
 import urllib.request
@@ -10,18 +10,17 @@ from timm.models import load_state_dict
 
 from datamodules.io.errors import InputError
 
-TIMEOUT_S = 5.0  # the hub's own client retries for most of a minute before it gives up
+TIMEOUT_S = 5.0  # the hub's client retries for most of a minute
 
 
 def find_weights(backbone: str) -> Path:
-    """Return the weight file of a timm model with a tag, from the hub's cache or downloaded into it.
+    """Return the weight file of a timm model. It is downloaded unless the cache of the Hugging Face hub has it.
 
     Args:
-        backbone: For example "resnet34.tv_in1k".
+        backbone: timm model name with weight tag, for example "resnet34.tv_in1k".
 
     Raises:
-        InputError: timm knows no pretrained weights for this model.
-        InputError: Neither cached nor reachable; the message says what to fetch and how to pass it.
+        InputError: timm has no pretrained weights for this model, or they are neither cached nor reachable.
     """
     config = timm.get_pretrained_cfg(backbone) if timm.is_model_pretrained(backbone) else None
     if config is None or not config.hf_hub_id:
@@ -34,7 +33,7 @@ def find_weights(backbone: str) -> Path:
     try:
         urllib.request.urlopen(urllib.request.Request(page, method="HEAD"), timeout=TIMEOUT_S).close()
         return Path(hf_hub_download(repository, file))
-    except OSError as error:  # urllib's and the hub's errors alike
+    except OSError as error:  # of urllib or of the hub
         raise InputError(
             f"The pretrained weights of {backbone} are not on this machine and cannot be fetched ({error}). Fetch\n"
             f"  {page}\non a machine with a network and pass its path: --model.network.init_args.pretrained=FILE, or "
@@ -43,22 +42,20 @@ def find_weights(backbone: str) -> Path:
 
 
 def check_weights(backbone: str, path: Path) -> None:
-    """Refuse a file that does not hold this backbone: timm would take what fits and leave the rest random.
+    """Check that a file holds the weights of a backbone. timm loads what fits and leaves the rest random.
 
     Args:
         backbone: timm model name.
         path: Weight file, .pth or .safetensors.
 
     Raises:
-        InputError: Weights are missing or have another shape.
+        InputError: Weights are missing or differ in shape.
     """
     held = load_state_dict(str(path), use_ema=False)
     wanted = timm.create_model(backbone, pretrained=False, num_classes=0).state_dict()
-    fits = [held[name].shape == weight.shape for name, weight in wanted.items() if name in held]
-    expected = [name for name in wanted if not name.endswith("num_batches_tracked")]
-    missing = [name for name in expected if name not in held]
-    if missing or not all(fits):
+    wrong = [name for name, weight in wanted.items() if name not in held or held[name].shape != weight.shape]
+    if any(not name.endswith("num_batches_tracked") for name in wrong):  # old files lack these counters
         raise InputError(
-            f"{path} does not hold the weights of {backbone}: {len(missing)} of {len(expected)} tensors are missing, "
-            f"{len(fits) - sum(fits)} differ in shape. Pass the file that timm publishes for this backbone."
+            f"{path} does not hold the weights of {backbone}: {len(wrong)} of {len(wanted)} tensors are missing or "
+            "differ in shape. Pass the file that timm publishes for this backbone."
         )

@@ -19,6 +19,8 @@ ALLOWED = {
             "lightning_modules",
             "datamodules.sample",
             "datamodules.io.errors",
+            "datamodules.io.atomic",
+            "matplotlib",
             "torch",
             "pytorch_lightning",
             "lightning_fabric",

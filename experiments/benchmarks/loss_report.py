@@ -1,10 +1,13 @@
-"""The benchmark of the loss as a table and a plot."""
+"""Table and plot of the benchmark of the loss."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
+
+from experiments.benchmarks.report import format_number
+from experiments.tables.report import to_markdown
 
 Result = dict[str, Any]
 HEADER = [
@@ -13,25 +16,22 @@ HEADER = [
 ]
 
 
-def title(result: Result) -> str:
-    """Return the conditions in a sentence."""
+def to_text(result: Result) -> str:
+    """Return the conditions and the table as Markdown."""
     limits = result["limits"]
-    return (
-        f"{result['hardware']}. Forward and backward, float32, median. Floor: the larger of the bytes over "
-        f"{limits['bytes_per_second'] / 1e9:.0f} GB/s (copy) and the multiply-adds over "
-        f"{limits['multiply_adds_per_second'] / 1e9:.0f} G/s (matrix product), both measured. Error: of the gradient, "
-        "relative to float64. Share of a training step: of DeepLab-v3+ with ResNet-34, with softmax and pooling."
+    conditions = (
+        f"{result['hardware']}. Median time of forward and backward in float32. Floor: the longer time of moving the "
+        f"bytes at {limits['bytes_per_second'] / 1e9:.0f} GB/s and computing the multiply-adds at "
+        f"{limits['multiply_adds_per_second'] / 1e9:.0f} G/s, the measured speeds of a copy and a matrix product. "
+        "Error: the larger one of loss and gradient, relative to float64; bf16: that of the gradient with bfloat16 "
+        "predictions. Training step: DeepLab-v3+ with ResNet-34; the loss includes softmax and pooling."
     )
-
-
-def lines(result: Result) -> list[list[str]]:
-    """Return the table, its header first."""
-    return [HEADER, *(line for measured in result["sizes"] for line in _lines(measured))]
+    return f"{conditions}\n\n{to_markdown([HEADER, *(line for size in result['sizes'] for line in _lines(size))])}"
 
 
 def _lines(measured: Result) -> list[list[str]]:
     size, engines, step = measured["size"], measured["engines"], measured.get("training_step_ms")
-    term, last = measured.get("term_ms"), list(engines)[-1]  # the engine that a run takes by itself
+    term, last = measured.get("term_ms"), list(engines)[-1]  # the default engine
     reference = engines["tensor"]
     found = []
     for engine, figures in engines.items():
@@ -43,7 +43,7 @@ def _lines(measured: Result) -> list[list[str]]:
         found.append(
             [
                 *start,
-                _number(ms),
+                format_number(ms),
                 f"{reference['ms'] / ms:.1f}" if isinstance(reference, dict) else "",
                 f"{figures['mib']:.1f}",
                 f"{figures['times_gradient']:.2f}",
@@ -56,15 +56,11 @@ def _lines(measured: Result) -> list[list[str]]:
     return found
 
 
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-
-
-def draw(result: Result, path: Path) -> None:
-    """Draw the times per size above how they grow.
+def draw_plot(result: Result, path: Path) -> None:
+    """Draw the times of all sizes, and below them how time grows along each dimension.
 
     Args:
-        result: What was measured.
+        result: Measurements.
         path: PNG to write.
     """
     figure = Figure(figsize=(13, 7.5), layout="constrained")
@@ -81,7 +77,7 @@ def _draw_sizes(axis: Any, sizes: Sequence[Result]) -> None:
     for place, engine in enumerate(engines):
         times = [m["engines"][engine]["ms"] if isinstance(m["engines"][engine], dict) else 0 for m in sizes]
         bars = axis.bar([k + 0.27 * (place - 1) for k in range(len(sizes))], times, 0.25, label=engine)
-        axis.bar_label(bars, [_number(t) if t else "does\nnot fit" for t in times], fontsize=8)
+        axis.bar_label(bars, [format_number(t) if t else "does\nnot fit" for t in times], fontsize=8)
     for k, measured in enumerate(sizes):
         label = "floor" if k == 0 else None
         axis.hlines(measured["floor_ms"], k - 0.42, k + 0.42, color="black", linestyle="--", linewidth=1, label=label)
@@ -94,7 +90,7 @@ def _draw_sizes(axis: Any, sizes: Sequence[Result]) -> None:
 
 
 def _draw_growth(axis: Any, name: str, measured: Sequence[Result]) -> None:
-    """Draw times over one dimension, doubly logarithmic, beside what proportional growth would be."""
+    """Draw times along one dimension in a log-log plot, with proportional growth for comparison."""
     places = {
         "N": lambda s: s["shape"][0],
         "C": lambda s: s["shape"][1],

@@ -1,60 +1,83 @@
-"""How time, memory and the limits of a machine are measured, on a CPU or a GPU."""
+"""Time, memory and limits of a machine, on a CPU or a GPU."""
 
 import gc
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from statistics import median
+from typing import TypeVar
 
 import torch
 
-os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler would call a missing GPU an error
+os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler reports a missing GPU as an error
 
 Step = Callable[[], object]
+T = TypeVar("T")
+
+
+class DoesNotFitError(Exception):
+    """Memory does not suffice; the benchmark reports it and continues."""
+
+
+def find_device() -> torch.device:
+    """Return the GPU if there is one, and the CPU otherwise."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def hardware(device: torch.device) -> str:
-    """Return the name of the device, and what else decides its speed."""
+    """Describe what decides the speed: the device, the number of threads and the version of torch."""
     if device.type == "cuda":
         return f"{torch.cuda.get_device_name(device)}, torch {torch.__version__}"
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+    name = _read_field("/proc/cpuinfo", "model name") or platform.machine()
     return f"{name}, {torch.get_num_threads()} threads, torch {torch.__version__}"
 
 
 def free_memory(device: torch.device) -> int:
-    """Return the bytes of memory that are free, or can be made so."""
+    """Return the available memory in bytes; on a CPU, caches of the system count as available."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    info = Path("/proc/meminfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    available = next((int(line.split()[1]) for line in lines if line.startswith("MemAvailable")), None)
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if available is None else 1024 * available
+    available = _read_field("/proc/meminfo", "MemAvailable")
+    if available is None:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return 1024 * int(available.split()[0])
 
 
-@contextmanager
-def out_of_memory_as(error: Exception) -> Iterator[None]:
-    """Raise ``error`` where memory runs out, for which a CPU and a GPU have errors of their own."""
+def _read_field(path: str, name: str) -> str | None:
+    """Read a "name: value" line of a Linux status file."""
+    lines = Path(path).read_text().splitlines() if Path(path).exists() else []
+    return next((line.split(":")[1].strip() for line in lines if line.startswith(name)), None)
+
+
+def if_it_fits(measure: Callable[[], T]) -> T | str:
+    """Return what ``measure`` returns, or "does not fit" if memory runs out."""
     try:
-        yield
-    except RuntimeError as reason:  # torch.OutOfMemoryError is one
-        if not isinstance(reason, torch.OutOfMemoryError) and "allocate memory" not in str(reason):
+        return measure()
+    except DoesNotFitError:
+        pass
+    except RuntimeError as error:  # on a CPU, only the message tells
+        if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in str(error):
             raise
-        raise error from reason
+    return "does not fit"
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait for all pending work of a device."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def median_ms(steps: Mapping[str, Step], device: torch.device, repeats: int, seconds: float) -> dict[str, float]:
-    """Return the median time of each step in milliseconds, measured in turns, so that a slow spell hits all of them.
+    """Return the median time of each step in milliseconds.
+
+    The steps alternate, so that a slow spell of the machine affects all of them.
 
     Args:
         steps: What to measure, already warm.
-        device: On a GPU, its own clock measures, behind a queue of work as long as Python takes to launch the step.
-        repeats: Turns.
-        seconds: A step that has taken that long altogether is left out of further turns.
+        device: A GPU is timed by its own clock. Work is queued first, so that launching from Python is hidden.
+        repeats: Most measurements of each step.
+        seconds: A step whose total time exceeds this limit is not repeated again.
     """
     times: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(repeats):
@@ -73,10 +96,10 @@ def _time_ms(step: Step, device: torch.device) -> float:
     torch.cuda.synchronize(device)
     start = time.perf_counter()
     step()
-    launched = 1e3 * (time.perf_counter() - start)  # what Python takes, as the device works on its own
+    launch = 1e3 * (time.perf_counter() - start)  # time of Python alone: the device works asynchronously
     begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
     torch.cuda.synchronize(device)
-    for _ in range(int(20 * launched) + 8):  # each takes a twentieth of a millisecond or more
+    for _ in range(int(20 * launch) + 8):  # each takes at least 0.05 ms
         ahead.zero_()
     begin.record()
     step()
@@ -86,7 +109,7 @@ def _time_ms(step: Step, device: torch.device) -> float:
 
 
 def copy_bandwidth(device: torch.device) -> float:
-    """Return bytes per second, read and written, of a copy too large for the caches."""
+    """Measure the bytes per second, read and written, of a copy larger than the caches."""
     source = torch.ones(2**28, dtype=torch.uint8, device=device)
     target = torch.ones_like(source)
     best = min(_time_ms(lambda: target.copy_(source), device) for _ in range(10))
@@ -94,7 +117,7 @@ def copy_bandwidth(device: torch.device) -> float:
 
 
 def multiply_add_rate(device: torch.device) -> float:
-    """Return multiply-adds per second of a matrix product in full float32."""
+    """Measure the multiply-adds per second of a matrix product in full float32."""
     side = 4096 if device.type == "cuda" else 1536
     matrix = torch.ones(side, side, device=device)
     precision = torch.get_float32_matmul_precision()
@@ -105,7 +128,7 @@ def multiply_add_rate(device: torch.device) -> float:
 
 
 def peak_memory(step: Step, device: torch.device) -> float:
-    """Return the most tensor memory, MiB, that was held during ``step`` beyond what was held before."""
+    """Return the peak of tensor memory during ``step``, in MiB above the memory in use before."""
     gc.collect()
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)

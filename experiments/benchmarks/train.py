@@ -1,100 +1,114 @@
-"""``gatedcrf benchmark train``: what a training step costs, and what Lightning and logging add to it."""
+"""``gatedcrf benchmark train``: cost of a training step, and the overhead of Lightning and logging."""
 
-import argparse
-import json
+from argparse import Namespace
 from pathlib import Path
+from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from rich.console import Console
 
-from datamodules.io.errors import InputError
-from experiments.benchmarks import lightning as benchmark_lightning
-from experiments.benchmarks import step as benchmark_step
-from experiments.benchmarks import train_report as benchmark_train_report
-from experiments.benchmarks.measure import hardware
-from experiments.benchmarks.plain_loop import WARM, Setting, Variant, of_segmentation_models
-from experiments.benchmarks.training_data import draw_tree
+from experiments.benchmarks.lightning_overhead import measure_overhead
+from experiments.benchmarks.measure import find_device, hardware
+from experiments.benchmarks.photographs import PhotographFolder
+from experiments.benchmarks.report import format_number, publish, save_json
+from experiments.benchmarks.settings import TRAIN_SIZES, VARIANTS, Variant
+from experiments.benchmarks.train_step import measure_steps
 from experiments.tables.report import to_markdown
 
-SETTINGS = {
-    "voc": Setting(21, 48, 256, (500, 375), "jpg"),  # Sec. 4.1
-    "cityscapes": Setting(19, 8, 768, (2048, 1024), "png"),
-    "voc_small": Setting(21, 2, 256, (500, 375), "jpg"),
-    "cityscapes_small": Setting(19, 2, 384, (1024, 512), "png"),
-    "folder_small": Setting(4, 8, 128, (240, 180), "jpg", backbone="resnet10t", channels=64),
-}
-FAST = Variant(channels_last=True, precision=torch.bfloat16, compiled=True)
-VARIANTS = {
-    "float32": Variant(),
-    "channels_last": Variant(channels_last=True),
-    "bf16": Variant(precision=torch.bfloat16),
-    "fp16": Variant(precision=torch.float16),
-    "compile": Variant(compiled=True),
-    "channels_last+bf16": FAST._replace(compiled=False),
-    "channels_last+bf16+compile": FAST,
-    "tensor_form": Variant(engine="tensor"),
-    "segmentation_models": Variant(network=of_segmentation_models),
-}
+Result = dict[str, Any]
+STEP_HEADER = [
+    *("N, crop, C", "step", "images/s", "ms", "waiting for data", "CRF term"),
+    *("peak MiB", "TFLOP", "TFLOP/s"),
+]
+OVERHEAD_HEADER = [
+    "N, crop, C",
+    "network",
+    "plain loop, ms",
+    "Lightning, ms",
+    "difference, ms",
+    "share",
+    "of the turns",
+]
+OVERHEAD = (
+    "`gatedcrf fit` with the callbacks and loggers of base.yaml, logging every 10 steps with the progress bar of a "
+    "terminal, compared with a plain loop: the same network, batches and updates in float32, in alternating runs. "
+    "Share: added time relative to the plain loop, as the median and the range over pairs of runs."
+)
 
 
-def add_parser(commands: Any) -> None:
-    """Add the subcommand.
-
-    Args:
-        commands: What ``ArgumentParser.add_subparsers`` returned.
-    """
-    parser = commands.add_parser("train", help="images per second, data wait, loss, memory, and what Lightning adds")
-    text = ", ".join(f"{name} = {s.batch} crops of {s.crop}, C {s.classes}" for name, s in SETTINGS.items())
-    gpu = torch.cuda.is_available()
-    sizes = ["voc", "cityscapes"] if gpu else ["voc_small", "folder_small"]
-    rows = [name for name in VARIANTS if gpu or name != "fp16"]
-    parser.add_argument("--sizes", nargs="+", choices=list(SETTINGS), default=sizes, help=text)
-    parser.add_argument("--rows", nargs="+", choices=rows, default=rows, help="ways to run a step")
-    parser.add_argument("--steps", type=int, default=32, help="per run of the comparison with Lightning")
-    parser.add_argument("--repeats", type=int, default=5, help="turns; a row that has taken a minute is not repeated")
-    parser.add_argument("--num_workers", type=int, default=8 if gpu else 1, help="loader processes")
-    parser.add_argument("--out", default="runs/benchmark", help="folder of train.json and train.md")
-    parser.set_defaults(run=run)
+def run(options: Namespace) -> None:
+    """Measure, print the tables, and write train.json and train.md."""
+    device = find_device()
+    gpu = device.type == "cuda"
+    sizes = options.sizes or (["voc", "cityscapes"] if gpu else ["voc_small", "folder_small"])
+    variants = {name: VARIANTS[name] for name in options.rows}
+    workers = (8 if gpu else 1) if options.num_workers is None else options.num_workers
+    result: Result = {"hardware": hardware(device), "num_workers": workers, "sizes": {}}
+    for name in sizes:
+        with TemporaryDirectory() as folder:
+            data = PhotographFolder(Path(folder) / "photos", TRAIN_SIZES[name], workers)
+            result["sizes"][name] = _measure(data, variants, device, options)
+        save_json(options.out / "train.json", result)
+    publish(options.out, "train", result, to_text(result))
 
 
-def run(options: argparse.Namespace) -> None:
-    """Measure; print the tables and write them.
-
-    Args:
-        options: Of the command line.
-
-    Raises:
-        InputError: No repeats, or too few steps.
-    """
-    if options.repeats < 1:
-        raise InputError(f"--repeats is {options.repeats}; measure at least once.")
-    if options.steps < WARM + 2:
-        raise InputError(f"--steps is {options.steps}; the first {WARM} are not measured, so take {WARM + 2} or more.")
-    console, out = Console(), Path(options.out)
-    out.mkdir(parents=True, exist_ok=True)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    result: dict[str, Any] = {"hardware": hardware(device), "num_workers": options.num_workers, "sizes": {}}
-    for name in options.sizes:
-        result["sizes"][name] = _measure(SETTINGS[name], options, device, console)
-        (out / "train.json").write_text(json.dumps(result, indent=2) + "\n")
-    steps, overhead = (to_markdown(lines) for lines in benchmark_train_report.tables(result))
-    text = f"{benchmark_train_report.title(result)}\n\n{steps}\n{benchmark_train_report.LIGHTNING}\n\n{overhead}"
-    (out / "train.md").write_text(text)
-    console.print(text, highlight=False, soft_wrap=True)
-    console.print(f"Written to {out}: train.json, train.md.", highlight=False, soft_wrap=True)
+def _measure(data: PhotographFolder, variants: dict[str, Variant], device: torch.device, options: Namespace) -> Result:
+    title = f"{data.size.batch} crops of {data.size.crop}"
+    print(f"generating images for {title}")
+    data.draw()
+    print(f"measuring {title}: {', '.join(variants)}")
+    rows = measure_steps(data, variants, device, options.repeats)
+    print(f"measuring {title}: Lightning and a plain loop")
+    times = measure_overhead(data, device, options.steps, options.repeats)
+    return {"setting": data.size._asdict(), "rows": rows, "lightning": times}
 
 
-def _measure(setting: Setting, options: argparse.Namespace, device: torch.device, console: Console) -> dict[str, Any]:
-    title = f"{setting.batch} crops of {setting.crop}"
-    with TemporaryDirectory() as name:
-        root = Path(name) / "photos"
-        console.print(f"drawing images for {title}", highlight=False)
-        draw_tree(root, setting)
-        variants = {row: VARIANTS[row] for row in options.rows}
-        console.print(f"measuring {title}: {', '.join(variants)}", highlight=False, soft_wrap=True)
-        rows = benchmark_step.measure(setting, variants, root, device, options.repeats, options.num_workers)
-        console.print(f"measuring {title}: Lightning and a plain loop", highlight=False, soft_wrap=True)
-        turns = benchmark_lightning.measure(setting, root, device, options.steps, options.repeats, options.num_workers)
-    return {"setting": setting._asdict(), "rows": rows, "lightning": turns}
+def to_text(result: Result) -> str:
+    """Return the conditions and both tables as Markdown."""
+    conditions = (
+        f"{result['hardware']}, {result['num_workers']} loader processes, medians of alternating measurements. "
+        "A step: standardization, network, both losses, backward and SGD on crops with clicks, read from image files "
+        "by the training loader. CRF term: share of its forward and backward pass in a step on a batch in memory. "
+        "Peak: weights, momentum, and the memory a step adds. TFLOP: counted convolutions and matrix products, forward "
+        "and backward."
+    )
+    sizes = list(result["sizes"].values())
+    steps = [_step_row(size["setting"], name, row) for size in sizes for name, row in size["rows"].items()]
+    overhead = [_overhead_row(size["setting"], size["lightning"]) for size in sizes]
+    tables = to_markdown([STEP_HEADER, *steps]), to_markdown([OVERHEAD_HEADER, *overhead])
+    return f"{conditions}\n\n{tables[0]}\n{OVERHEAD}\n\n{tables[1]}"
+
+
+def _step_row(setting: Result, name: str, row: Result | str) -> list[str]:
+    start = [_format_size(setting), name]
+    if isinstance(row, str):
+        return [*start, row, *[""] * (len(STEP_HEADER) - 3)]
+    return [
+        *start,
+        format_number(row["images_per_second"]),
+        format_number(row["step_ms"]),
+        f"{100 * row['wait_ms'] / row['step_ms']:.1f} %",
+        f"{100 * row['term_ms'] / row['resident_ms']:.1f} %",
+        f"{row['mib']:,.0f}",
+        f"{row['flops'] / 1e12:.3g}",
+        f"{row['flops'] / row['step_ms'] / 1e9:.3g}",
+    ]
+
+
+def _overhead_row(setting: Result, times: dict[str, list[float]]) -> list[str]:
+    pairs = list(zip(times["plain_ms"], times["lightning_ms"], strict=True))
+    shares = sorted(100 * (lightning / plain - 1) for plain, lightning in pairs)
+    return [
+        _format_size(setting),
+        setting["backbone"].split(".")[0],
+        format_number(median(times["plain_ms"])),
+        format_number(median(times["lightning_ms"])),
+        f"{median(lightning - plain for plain, lightning in pairs):.1f}",
+        f"{median(shares):.1f} %",
+        f"{shares[0]:.1f} to {shares[-1]:.1f} %",
+    ]
+
+
+def _format_size(setting: Result) -> str:
+    return f"{setting['batch']}, {setting['crop']}, {setting['classes']}"

@@ -82,7 +82,7 @@ class Cell:
         """One W&B run per cell, grouped by table."""
         tags = [self.dataset, self.spec.name.partition(".")[0], self.protocol]
         settings = {"group": f"{self.table} {self.dataset}", "name": self.name, "tags": tags}
-        return {"class_path": "lightning_modules.loggers.wandb_logger.ForgivingWandbLogger", "init_args": settings}
+        return {"class_path": "lightning_modules.loggers.ForgivingWandbLogger", "init_args": settings}
 
     def command(self) -> list[str]:
         """Return the command that starts or continues the run."""

@@ -1,1 +1,5 @@
 """Fit, validate, test and predict, and the run directories they work in."""
+
+from experiments.train.run import Run
+
+__all__ = ["Run"]

@@ -8,9 +8,7 @@ from contextlib import contextmanager
 from pytorch_lightning.utilities import rank_zero_only
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-from lightning_modules.fault_tolerance.durable_io import CheckpointError
-from lightning_modules.fault_tolerance.step_guard import NonFiniteError
-from lightning_modules.fault_tolerance.stop_signals import Stopped
+from lightning_modules.fault_tolerance import CheckpointError, NonFiniteError, Stopped
 
 
 @contextmanager

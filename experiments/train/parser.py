@@ -43,12 +43,13 @@ def brief(message: str, known: Iterable[str] = ()) -> str:
         given = next((i for i, line in enumerate(reasons) if line.strip().startswith("Given value")), len(reasons))
         context = lines[:1] if lines[0].startswith("Parser key") else []
         lines = [*context, *(reason.strip().removeprefix("- ") for reason in reasons[:given])]
-    if missing := re.search(r"the following arguments are required: ([\w.]+)", message):
-        option = re.sub(r"^\w+\.", "", missing[1])
-        if option == "data":
+    if missing := re.search(r"the following arguments are required: ([\w., ]+)", message):
+        names = [name.removeprefix("fit.") for name in missing[1].split(", ")]
+        if names == ["data"]:
             return "No dataset is given; pass -c datasets/NAME.yaml, or --data=CLASS."
-        section = re.search(r'Parser key "([\w.]+)"', message)
-        lines = [f"--{section[1]}.{option} is missing." if section else f"--{option} is missing."]
+        lines = [f"--{', --'.join(names)} must be given."]
+    if (context := re.match(r'Parser key "([\w.]+)"', lines[0])) and lines[-1].endswith("must be given."):
+        lines = [lines[-1].strip().replace("--", f"--{context[1]}.")]
     unknown = re.search(r"unrecognized arguments: -*([\w.]+)|Key '([\w.]+)' is not expected", message, re.IGNORECASE)
     if unknown:
         close = get_close_matches(unknown[1] or unknown[2], sorted(known), n=1, cutoff=0.7)

@@ -1,8 +1,16 @@
-"""What a run shows and leaves beside its checkpoints."""
+"""Callbacks that report on a run: pictures, metrics, predictions and speed."""
 
 from lightning_modules.callbacks.evaluation_report import EvaluationReport
 from lightning_modules.callbacks.gallery import KernelGallery, PredictionGallery
 from lightning_modules.callbacks.prediction_writer import PredictionWriter
-from lightning_modules.callbacks.throughput import LabelCount, Throughput
+from lightning_modules.callbacks.throughput import DataWait, LabelCount, Throughput
 
-__all__ = ["EvaluationReport", "KernelGallery", "LabelCount", "PredictionGallery", "PredictionWriter", "Throughput"]
+__all__ = [
+    "DataWait",
+    "EvaluationReport",
+    "KernelGallery",
+    "LabelCount",
+    "PredictionGallery",
+    "PredictionWriter",
+    "Throughput",
+]

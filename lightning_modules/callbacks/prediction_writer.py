@@ -1,11 +1,9 @@
 """Predictions as files."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.trainer.states import TrainerFn
@@ -16,13 +14,13 @@ from lightning_modules.palette import save_palette_png
 
 
 class PredictionWriter(Callback):
-    """``gatedcrf predict``: writes each prediction as an indexed PNG, named after its image.
+    """Writes each prediction of ``gatedcrf predict`` as an indexed PNG, named after its image.
 
-    That is what the server of VOC takes. Where the dataset has other ids than class indices, as Cityscapes has, they
-    are written too, to ``labelIds``, for its server. Each process writes its own share of the images.
+    The VOC server takes these files. If the datamodule has ``label_ids``, as that of Cityscapes does, PNGs of label ids
+    are also written to ``labelIds``, for the Cityscapes server. Each process writes its share of the images.
 
     Args:
-        of_evaluations: Write those of ``gatedcrf validate`` and ``test`` too, to ``predictions``.
+        of_evaluations: Also write the predictions of ``gatedcrf validate`` and ``test``, to ``predictions``.
     """
 
     def __init__(self, of_evaluations: bool = False) -> None:
@@ -37,7 +35,7 @@ class PredictionWriter(Callback):
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *_: Any
     ) -> None:
-        """Write the predictions of a batch, where that is asked for and nothing is trained."""
+        """Write the predictions of a batch if ``of_evaluations`` is set and nothing is trained."""
         if self.of_evaluations and trainer.state.fn != TrainerFn.FITTING:
             _write(Path(trainer.default_root_dir) / "predictions", trainer, outputs, batch)
 
@@ -49,13 +47,8 @@ def _write(folder: Path, trainer: Trainer, predictions: Tensor, batch: Sample) -
     for name, prediction in zip(batch["name"], predictions.cpu().numpy(), strict=True):
         save_palette_png(prediction, folder / f"{name}.png")
         if label_ids is not None:
+            table = np.zeros(256, dtype=np.uint8)  # a pixel without a prediction becomes 0, "unlabeled"
+            table[: len(label_ids)] = label_ids
             path = folder / "labelIds" / f"{name}_pred_labelIds.png"
             path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(_to_label_ids(prediction, label_ids)).save(path)
-
-
-def _to_label_ids(prediction: NDArray[np.uint8], label_ids: Sequence[int]) -> NDArray[np.uint8]:
-    """Replace class indices; what was not predicted becomes 0, which is "unlabeled"."""
-    table = np.zeros(256, dtype=np.uint8)
-    table[: len(label_ids)] = label_ids
-    return np.asarray(table[prediction])
+            Image.fromarray(table[prediction]).save(path)

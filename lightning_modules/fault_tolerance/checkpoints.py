@@ -1,26 +1,75 @@
-"""Checkpoints of the whole state between two steps, regularly and when a run is stopped."""
+"""Crash-safe checkpoints and exact resume."""
 
+import io
+import random
 from math import inf
 from pathlib import Path
 from typing import Any
 
-from pytorch_lightning import LightningDataModule, LightningModule, Trainer
+import numpy as np
+import torch
+from lightning_fabric.plugins import TorchCheckpointIO
+from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.trainer.states import TrainerFn
 
-from lightning_modules.fault_tolerance.durable_io import DurableCheckpointIO
+from datamodules.io.atomic import atomic_write
 from lightning_modules.fault_tolerance.step_guard import NonFiniteError, StepGuard
 from lightning_modules.fault_tolerance.stop_signals import Stopped
 
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
-SETTINGS = "settings"
-"""Key of :func:`settings` in a checkpoint."""
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint could not be written; those before it are unchanged."""
+
+
+class DurableCheckpointIO(TorchCheckpointIO):
+    """Writes each checkpoint atomically, and renames a replaced ``last.ckpt`` to ``previous.ckpt``.
+
+    A plugin of the trainer. Without it, Lightning's own writer is used and there is no ``previous.ckpt``.
+    """
+
+    def __init__(self) -> None:
+        self._loaded = ""  # name of the checkpoint that the run continues from
+
+    def load_checkpoint(self, path: str | Path, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Read a checkpoint, as Lightning does."""
+        self._loaded = Path(path).name
+        return super().load_checkpoint(path, *args, **kwargs)
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Write a checkpoint.
+
+        Args:
+            checkpoint: What Lightning collects.
+            path: The file.
+            storage_options: Not used.
+
+        Raises:
+            CheckpointError: The file cannot be written, for example because the disk is full.
+        """
+        path, keep = Path(path), None
+        if path.name == LAST:
+            # A run that continues from previous.ckpt found last.ckpt damaged.
+            keep = None if self._loaded == PREVIOUS else path.with_name(PREVIOUS)
+        buffer = io.BytesIO()  # torch's own writer would hide the reason of an OSError
+        torch.save(checkpoint, buffer)
+        try:
+            atomic_write(path, buffer.getbuffer(), keep=keep)
+        except OSError as error:
+            raise CheckpointError(
+                f"No checkpoint could be saved in {path.parent} ({error.strerror}). Earlier checkpoints are intact: "
+                "free some space and continue with --ckpt_path=last."
+            ) from error
+        if path.name == LAST:
+            self._loaded = ""
 
 
 class RegularCheckpoint(Checkpoint):
-    """Saves ``last.ckpt`` every so many steps, when the run is stopped, and at its end; keeps ``previous.ckpt``.
+    """Saves ``last.ckpt`` every ``every_n_steps`` steps, when the run is stopped, and at its end.
 
-    At a step with a validation, it saves after that.
+    A checkpoint at a step with a validation is saved after the validation.
 
     Args:
         every_n_steps: Optimizer steps between two checkpoints.
@@ -28,35 +77,29 @@ class RegularCheckpoint(Checkpoint):
 
     def __init__(self, every_n_steps: int = 1000) -> None:
         self.every_n_steps = every_n_steps
-        self._saved_at = 0  # no step, nothing to save
-        self._keep = True  # what is replaced
-        self._stop = 0  # the signal to stop by
-        self._between_steps = False  # and not between batches that are accumulated into one
+        self._saved_at = 0  # step of the last checkpoint
+        self._stop = 0  # signal that ends the run
+        self._between_steps = False  # false between batches that are accumulated into one step
         self._progress: dict[str, Any] | None = None  # at the end of the last step
         self._restore_progress = False
 
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Write all checkpoints durably, those of other callbacks too."""
-        trainer.strategy.checkpoint_io = DurableCheckpointIO()
-        self._folder = Path(trainer.default_root_dir) / "checkpoints"
-
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note where the run continues.
+        """Note the first step.
 
         Raises:
-            RuntimeError: Not all processes do so at the same step.
+            RuntimeError: The processes do not continue at the same step.
         """
         step = trainer.strategy.broadcast(trainer.global_step)
         if step != trainer.global_step:
             raise RuntimeError(
-                f"Process 0 continues at step {step}, process {trainer.global_rank} at {trainer.global_step}: they see "
-                f"different files in {self._folder}. Start again when its file system shows the same everywhere."
+                f"Process 0 continues at step {step}, process {trainer.global_rank} at step {trainer.global_step}: "
+                f"they read different files in {trainer.default_root_dir}. Start again when its file system shows the "
+                "same files everywhere."
             )
         self._saved_at = step
-        self._keep = Path(trainer.ckpt_path or "").name != PREVIOUS  # or else last.ckpt is not readable
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Stop here, where the step before has been logged too.
+        """Stop here, where the previous step has been logged.
 
         Raises:
             Stopped: In all processes, after a checkpoint.
@@ -67,7 +110,7 @@ class RegularCheckpoint(Checkpoint):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save if a step ends here, and no validation follows."""
+        """Save if a step ends here and no validation follows."""
         self._between_steps = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
         if self._between_steps:
             self._progress = trainer.fit_loop.state_dict()
@@ -76,7 +119,7 @@ class RegularCheckpoint(Checkpoint):
                 self._end_step(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save if a step ended before."""
+        """Save if a step ended before the validation."""
         if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking and self._between_steps:
             self._end_step(trainer)
 
@@ -85,14 +128,13 @@ class RegularCheckpoint(Checkpoint):
         self._save(trainer)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Save the state before a step that has been refused; all processes do, or none."""
+        """Save the state before a step that is not finite; all processes do, or none."""
         if isinstance(exception, NonFiniteError) and self._progress is not None:
             self._restore_progress = True
             self._save(trainer)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Add what a run that continues must have in common with this one."""
-        checkpoint[SETTINGS] = settings(trainer, trainer.datamodule)  # type: ignore[attr-defined]
+        """Replace the progress of the refused step by that of the step before."""
         if self._restore_progress:
             checkpoint["loops"]["fit_loop"] = self._progress
 
@@ -102,18 +144,24 @@ class RegularCheckpoint(Checkpoint):
             self._save(trainer)
 
     def _save(self, trainer: Trainer) -> None:
-        if self._saved_at == trainer.global_step:
-            return
-        trainer.save_checkpoint(self._folder / LAST, storage_options=self._folder / PREVIOUS if self._keep else None)
-        self._saved_at, self._keep = trainer.global_step, True
+        if self._saved_at != trainer.global_step:
+            trainer.save_checkpoint(Path(trainer.default_root_dir) / "checkpoints" / LAST)
+            self._saved_at = trainer.global_step
 
 
-def settings(trainer: Trainer, datamodule: LightningDataModule | None) -> dict[str, Any]:
-    """Return what decides the samples of each step, their number and the learning rate, and how they are shared."""
-    return {
-        "trainer.max_steps": trainer.max_steps,
-        "trainer.accumulate_grad_batches": trainer.accumulate_grad_batches,
-        "data.loader.batch_size": getattr(getattr(datamodule, "loader", None), "batch_size", None),
-        "seed_everything": getattr(datamodule, "seed", None),
-        "processes": trainer.world_size,
-    }
+class StepSeed(Callback):
+    """Seeds the global random generators, which dropout uses, from the run's seed, the batch and the process.
+
+    The numbers drawn in a step do not depend on earlier steps, so resuming needs no generator state.
+    """
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keep the seed of the run."""
+        self._seed = torch.initial_seed()
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Seed Python, NumPy and torch on all devices."""
+        seed = int(np.random.SeedSequence([self._seed, batch_idx, trainer.global_rank]).generate_state(1)[0])
+        random.seed(seed)
+        np.random.seed(seed)
+        torch.manual_seed(seed)

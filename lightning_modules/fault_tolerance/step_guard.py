@@ -1,4 +1,4 @@
-"""What all processes agree on before every optimizer step: that it is sound, and whether it is the last one."""
+"""Checks before every optimizer step, in agreement of all processes: finite loss and gradient, and stop signals."""
 
 from typing import Any
 
@@ -13,32 +13,32 @@ from lightning_modules.fault_tolerance import stop_signals
 
 
 class NonFiniteError(FloatingPointError):
-    """The loss or the gradient of a step is not finite; weights, momentum and buffers are those before it."""
+    """The loss or gradient of a step is not finite; weights, momentum and buffers are those before the step."""
 
 
 class StepGuard(Callback):
-    """Stops all processes before an optimizer step with a loss or gradient that is not finite in one of them.
+    """Stops all processes before an optimizer step if the loss or gradient of any of them is not finite.
 
-    What the forward pass has changed, the statistics of BatchNorm, is put back. With float16 infinite gradients are
-    how the scale of the loss is found, and stop a run only where they have brought it below 1. It waits for the device
-    once a step.
+    Buffers changed by the forward pass, such as BatchNorm statistics, are restored. In float16, infinite gradients are
+    part of the search for the loss scale; they stop a run only after the scale has fallen below 1. The check
+    synchronizes with the device once per step.
 
     Attributes:
-        stop: The signal by which any process has been asked to stop, as agreed at the last step; 0 for none.
+        stop: Signal that any process had received before the last step; 0 for none.
     """
 
     def __init__(self) -> None:
         self.stop = 0
         self._buffers: list[Tensor] = []  # before the step
         self._names: list[str] = []  # of the samples of the step
-        self._losses: list[Tensor] = []  # of the batches that are accumulated into it
+        self._losses: list[Tensor] = []  # of the batches that are accumulated into the step
 
     def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take the signals from Lightning, which would act upon them in one process and without a status."""
+        """Replace Lightning's signal handlers, which act in one process only and exit with status 0."""
         stop_signals.install()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Do so where nothing has been checked before."""
+        """Replace Lightning's signal handlers in a run without a sanity check."""
         self.stop = 0
         stop_signals.install()
 
@@ -54,35 +54,35 @@ class StepGuard(Callback):
         self._losses.append(loss.detach())
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
-        """Compare with the other processes.
+        """Check loss, gradient and signals over all processes.
 
         Raises:
-            NonFiniteError: In all of them, with the names of the samples.
+            NonFiniteError: In all processes, with the names of the samples.
         """
-        sound_loss = torch.stack(self._losses).isfinite().all()
-        sound_gradient = torch.ones_like(sound_loss)
+        finite_loss = torch.stack(self._losses).isfinite().all()
+        finite_gradient = torch.ones_like(finite_loss)
         if (scaler := getattr(trainer.precision_plugin, "scaler", None)) is not None:
-            sound_gradient &= scaler.get_scale() >= 1  # it is halved at each gradient that is not finite
+            finite_gradient &= scaler.get_scale() >= 1  # halved at each gradient that is not finite
         else:
             gradients = [p.grad for p in pl_module.parameters() if p.grad is not None]
-            sound_gradient = get_total_norm(gradients, norm_type=torch.inf).isfinite()
-        stop = torch.full_like(sound_loss, stop_signals.received(), dtype=torch.uint8)
-        flags = torch.stack([(~sound_loss).to(torch.uint8), (~sound_gradient).to(torch.uint8), stop])
-        if dist.is_available() and dist.is_initialized():
+            finite_gradient = get_total_norm(gradients, norm_type=torch.inf).isfinite()
+        stop = torch.full_like(finite_loss, stop_signals.received(), dtype=torch.uint8)
+        flags = torch.stack([(~finite_loss).to(torch.uint8), (~finite_gradient).to(torch.uint8), stop])
+        if trainer.world_size > 1:
             dist.all_reduce(flags, dist.ReduceOp.MAX)
-        unsound_loss, unsound_gradient, self.stop = flags.tolist()
-        if unsound_loss or unsound_gradient:
+        bad_loss, bad_gradient, self.stop = flags.tolist()
+        if bad_loss or bad_gradient:
             for buffer, before in zip(pl_module.buffers(), self._buffers, strict=True):
                 buffer.copy_(before)
-            what = "loss" if unsound_loss else "gradient"
-            samples = self._name_samples(bool(sound_loss))
+            what = "loss" if bad_loss else "gradient"
+            samples = self._sample_names(trainer.world_size, bool(finite_loss))
             raise NonFiniteError(f"The {what} of step {trainer.global_step + 1} is not finite. Its samples: {samples}.")
 
-    def _name_samples(self, sound: bool) -> str:
-        """Name those of the processes whose loss is not finite; gradients have been averaged and tell no process."""
-        shares = [(sound, self._names)]
-        if dist.is_available() and dist.is_initialized():
-            shares *= dist.get_world_size()
+    def _sample_names(self, processes: int, finite_loss: bool) -> str:
+        """Name the samples of processes with a bad loss, or of all for a gradient, which has been averaged."""
+        shares = [(finite_loss, self._names)]
+        if processes > 1:
+            shares *= processes
             dist.all_gather_object(shares, shares[0])
-        unsound = [names for sound, names in shares if not sound] or [names for _, names in shares]
-        return ", ".join(name for names in unsound for name in names)
+        bad = [names for finite, names in shares if not finite] or [names for _, names in shares]
+        return ", ".join(name for names in bad for name in names)

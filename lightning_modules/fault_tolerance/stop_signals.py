@@ -1,4 +1,4 @@
-"""Signals that end a run between two steps: noted when they come, acted upon when all processes know."""
+"""Signals that end a run between two steps. They are noted on arrival and handled when all processes know."""
 
 import signal
 import threading
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
-"""Termination, SLURM's warning that the time of a job is nearly over, and Ctrl-C."""
+"""Termination, SLURM's warning before the time limit, and Ctrl-C."""
 
 _received = 0  # signals belong to the whole process
 
@@ -16,7 +16,7 @@ class Stopped(Exception):  # noqa: N818, it is no error
     """The run has been stopped between two steps, after a checkpoint.
 
     Args:
-        signum: The signal that asked for it.
+        signum: The signal that stopped it.
     """
 
     def __init__(self, signum: int) -> None:
@@ -25,13 +25,13 @@ class Stopped(Exception):  # noqa: N818, it is no error
 
 
 def received() -> int:
-    """Return the signal that this process has been sent, 0 for none; Ctrl-C counts as SIGTERM."""
+    """Return the signal that this process has received, 0 for none. Ctrl-C counts as SIGTERM."""
     return _received
 
 
 def install() -> None:
-    """Note the signals from now on, in place of every other handler."""
-    if threading.current_thread() is not threading.main_thread():  # where no handlers can be set
+    """Replace all handlers of the signals by one that only notes them."""
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
         return
     for signum in SIGNALS:
         if signum != signal.SIGINT or not _received:  # a second Ctrl-C ends the run at once
@@ -40,7 +40,7 @@ def install() -> None:
 
 @contextmanager
 def deferred() -> Iterator[None]:
-    """Note the signals within, and handle them as before after it."""
+    """Note the signals within the block, and restore the handlers after it."""
     global _received
     _received = 0
     handlers = {signum: signal.getsignal(signum) for signum in SIGNALS}

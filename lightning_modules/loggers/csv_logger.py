@@ -1,4 +1,4 @@
-"""A CSV logger that never deletes."""
+"""A CSV logger that keeps the logs of earlier starts."""
 
 from pathlib import Path
 from typing import Any
@@ -8,9 +8,9 @@ from pytorch_lightning.utilities import rank_zero_only
 
 
 class KeepingCSVLogger(CSVLogger):
-    """Logs to ``metrics.csv`` in the run directory; that of an earlier start is kept as ``metrics.1.csv`` and so on.
+    """Logs to ``metrics.csv`` in the run directory. The file of an earlier start is renamed to ``metrics.1.csv`` etc.
 
-    Lightning's own logger removes it, and with it the history of a run that is resumed.
+    Lightning's own logger deletes it when a run is resumed.
 
     Args:
         save_dir: The run directory, set by the command line.
@@ -22,7 +22,7 @@ class KeepingCSVLogger(CSVLogger):
 
     @property
     def experiment(self) -> Any:
-        """Return the writer, on its first use after the file of an earlier start has been put aside."""
+        """Return the writer. Its first use renames the file of an earlier start."""
         current = Path(self.log_dir) / "metrics.csv"
         if self._experiment is None and current.is_file() and getattr(rank_zero_only, "rank", 0) == 0:
             kept = (current.with_name(f"metrics.{k}.csv") for k in range(1, 10_000))

@@ -1,4 +1,4 @@
-"""A W&B logger that never stops a run."""
+"""A W&B logger whose failures do not stop a run."""
 
 import atexit
 import os
@@ -17,15 +17,15 @@ from pytorch_lightning.utilities import rank_zero_only
 
 
 class ForgivingWandbLogger(WandbLogger):
-    """Logs to W&B, or beside the run for a later ``wandb sync`` where there is no key or no network.
+    """Logs to W&B. Without an API key or a network, it logs offline, for a later ``wandb sync``.
 
     Args:
         project: W&B project.
-        save_dir: The run directory, set by the command line. The run keeps its id there, so that a resumed run
-            continues under the same id.
-        name: Of the run; ``None`` names it after its directory.
-        group: Runs that belong together, for example those of a table.
-        offline: ``None`` is offline exactly where no API key is found.
+        save_dir: The run directory, set by the command line. The W&B id of the run is stored there, and a resumed run
+            continues under it.
+        name: Name of the run. ``None`` takes that of its directory.
+        group: W&B group, for example the table.
+        offline: ``None`` is offline if no API key is found.
         init_timeout: Seconds to wait for the server.
         tags: W&B tags, for example the dataset and the supervision.
     """
@@ -51,46 +51,46 @@ class ForgivingWandbLogger(WandbLogger):
             settings=wandb.Settings(
                 init_timeout=init_timeout,
                 console="off",
-                git_root=str(Path(__file__).parent),  # the commit of this code, from wherever it is run
+                git_root=str(Path(__file__).parent),  # logs the commit of this code, not of the working directory
             ),
         )
 
     @property
     def experiment(self) -> Any:
-        """Return the W&B run, offline if the server cannot be reached."""
+        """Return the W&B run, offline if the server is not reachable."""
         if self._experiment is not None or getattr(rank_zero_only, "rank", 0) != 0:
             return super().experiment
         self._wandb_init["id"] = self._id = _read_or_make_id(Path(self._save_dir or ".") / "wandb_id")
         try:
             run = super().experiment
         except wandb.errors.Error as error:
-            warnings.warn(f"W&B is not reachable ({error}); logging offline. Later: wandb sync", stacklevel=2)
+            warnings.warn(f"W&B is not reachable ({error}); logging offline. Upload: wandb sync.", stacklevel=2)
             self._wandb_init["mode"] = "offline"
             run = super().experiment
-        atexit.register(run.finish)  # before W&B stops its service, which drops what has not yet arrived there
+        atexit.register(run.finish)  # before W&B stops its service, which drops unsent data
         return run
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
-        """Log numbers, pictures or tables, or go on without: SLURM's SIGTERM ends W&B's own process before the run."""
+        """Log metrics, pictures or tables. Only warn if W&B's process has ended, as it does on SLURM's SIGTERM."""
         try:
             super().log_metrics(metrics, step)
         except ConnectionError as error:
-            warnings.warn(f"W&B has ended ({error}); what follows is in the other logs only.", stacklevel=2)
+            warnings.warn(f"W&B has ended ({error}); later metrics are in the other logs only.", stacklevel=2)
 
 
 def _read_or_make_id(path: Path) -> str:
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(os.environ.get("WANDB_RUN_ID") or secrets.token_hex(4))  # the former is that of a sweep
+        path.write_text(os.environ.get("WANDB_RUN_ID") or secrets.token_hex(4))  # set by a sweep
     return path.read_text()
 
 
 def has_api_key() -> bool:
-    """Return whether an API key is in the environment or in the netrc file, where ``wandb login`` puts it."""
+    """Return whether there is an API key in the environment or in the netrc file, where ``wandb login`` writes it."""
     if os.environ.get("WANDB_API_KEY"):
         return True
-    host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
+    host = urlparse(os.environ.get("WANDB_BASE_URL", wandb.Settings().base_url)).hostname or ""
     try:
         return netrc(os.environ.get("NETRC")).authenticators(host) is not None
     except (OSError, NetrcParseError):

@@ -19,7 +19,7 @@ def test_window_scale_draws_the_window_uniformly_and_zoom_the_image() -> None:
     rng = np.random.default_rng(0)
     for window_scale, power in ((False, 1), (True, -1)):
         transform = RandomScaleCropFlip(CROP, flip=0.0, window_scale=window_scale)
-        zooms = [transform._draw(375, 500, rng)[0, 0] for _ in range(DRAWS)]
+        zooms = [transform.draw_matrix(375, 500, rng)[0, 0] for _ in range(DRAWS)]
         uniform = np.power(zooms, power)
         assert uniform.min() >= 0.5
         assert uniform.max() <= 2
@@ -46,7 +46,7 @@ def test_crops_of_voc_hold_as_many_clicks_as_those_of_the_authors() -> None:
         upright = (points[:, 1] > 375).any() and not (points[:, 0] > 375).any()
         width, height = (375, 500) if upright else (500, 375)
         points = points[(points < [width, height]).all(1)]
-        matrix = transform._draw(height, width, rng)
+        matrix = transform.draw_matrix(height, width, rng)
         moved = points @ matrix[:2, :2].T + matrix[:2, 2]
         held.append(int(((moved >= 0) & (moved < CROP)).all(1).sum()))
     per_image = sum(len(clicks[name]) for name in names) / len(names)

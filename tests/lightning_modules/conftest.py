@@ -1,4 +1,4 @@
-"""A real trainer on the CPU, a network of one layer, and images in memory."""
+"""A real trainer on the CPU, a network with one layer, and images in memory."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -30,9 +30,10 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture
 def trainer(tmp_path: Path) -> Trainer:
-    def build(**options: Any) -> pl.Trainer:
+    def build(folder: str = "", **options: Any) -> pl.Trainer:
         quiet = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")
-        return pl.Trainer(accelerator="cpu", default_root_dir=tmp_path, **dict.fromkeys(quiet, False), **options)
+        options = {**dict.fromkeys(quiet, False), **options}
+        return pl.Trainer(accelerator="cpu", default_root_dir=tmp_path / folder, **options)
 
     return build
 
@@ -54,7 +55,7 @@ def module() -> Module:
 
 @pytest.fixture
 def loader() -> Loader:
-    """Images of the given sizes; labels 0 to 2, a fifth of the pixels without one, the left column padded."""
+    """Images of the given sizes with labels 0 to 2; a fifth of the pixels is unlabeled and the left column padded."""
 
     def build(*sizes: tuple[int, int], batch_size: int = 1) -> DataLoader[Sample]:
         generator = torch.Generator().manual_seed(0)

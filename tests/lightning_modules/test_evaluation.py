@@ -1,17 +1,45 @@
+"""Counts, IoU and best mIoU against values computed by hand."""
+
 import json
 
 import pytest
 import torch
 
-from lightning_modules.evaluation import Best, Evaluation
+from lightning_modules.evaluation import Best, ConfusionCounts, Evaluation
 
 
 def evaluation(confusion: list[list[int]], step: int = 7) -> Evaluation:
-    return Evaluation("whole image", "ab", torch.tensor(confusion), images=2, step=step)
+    return Evaluation("whole image", "abcd"[: len(confusion)], torch.tensor(confusion), images=2, step=step)
 
 
-def test_summary_in_percent() -> None:
-    """8 of 10 pixels of a are right; b is never in the truth, and predicted twice."""
+def test_pixels_without_label_or_prediction_are_not_counted() -> None:
+    counts = ConfusionCounts(3)
+    counts.update(torch.tensor([[[0, 1, 255], [2, 2, 1]]]), torch.tensor([[[0, 2, 1], [255, 2, 1]]]))
+    counts.update(torch.tensor([[[0]], [[1]]]), torch.tensor([[[1]], [[1]]]))
+    confusion, images = counts.compute()
+    assert confusion.tolist() == [[1, 0, 0], [1, 2, 0], [0, 1, 1]]
+    assert images == 3
+
+
+def test_iou_is_hits_over_union_and_nan_for_an_absent_class() -> None:
+    found = evaluation([[3, 1, 0, 0], [2, 4, 0, 0], [0, 5, 0, 0], [0, 0, 0, 0]])
+    expected = torch.tensor([100 * 3 / 6, 100 * 4 / 12, 0, torch.nan])
+    torch.testing.assert_close(found.iou, expected, equal_nan=True)
+    assert found.miou == pytest.approx((50 + 100 / 3 + 0) / 3)
+
+
+def test_predicted_class_without_pixels_in_the_target_has_iou_zero() -> None:
+    assert evaluation([[8, 2], [0, 0]]).iou.tolist() == pytest.approx([80, 0])
+
+
+def test_counts_beyond_float32_are_exact() -> None:
+    """Cityscapes has 10^9 pixels; float32 counts to 1.7e7."""
+    big = 2**40
+    assert evaluation([[big, big], [0, big]]).iou.tolist() == [50, 50]
+
+
+def test_summary_is_in_percent() -> None:
+    """8 of 10 pixels of "a" are correct; "b" is not in the target and predicted twice."""
     assert evaluation([[8, 2], [0, 0]]).summary() == {
         "evaluation": "whole image",
         "miou": 40.0,
@@ -22,7 +50,7 @@ def test_summary_in_percent() -> None:
     }
 
 
-def test_what_is_not_a_number_is_null_in_json() -> None:
+def test_nan_is_null_in_json() -> None:
     nothing = evaluation([[0, 0], [0, 0]])
     text = json.dumps(nothing.summary() | Best().or_better(nothing).summary())
     assert "NaN" not in text

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from datamodules.io.errors import InputError
 from lightning_modules.inference import Inference
 
 Predict = Callable[[Tensor], Tensor]
@@ -158,5 +159,5 @@ def test_name_says_everything(options: dict[str, Any], name: str) -> None:
     ],
 )
 def test_bad_settings_are_refused(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(InputError, match=message):
         Inference(**options)

@@ -1,4 +1,4 @@
-"""Weights are found in the hub's cache; without it and a network, the message says what to do."""
+"""Weights in the hub's cache are used; without cache and network, the error names the remedy."""
 
 import urllib.error
 import urllib.request
@@ -8,12 +8,13 @@ from typing import NoReturn
 import pytest
 from huggingface_hub import constants
 
+from datamodules.io.errors import InputError
 from lightning_modules.pretrained import find_weights
 
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache, and no network."""
+    """Empty the cache and cut the network."""
 
     def refuse(*_: object, **__: object) -> NoReturn:
         raise urllib.error.URLError("no route to host")
@@ -34,7 +35,7 @@ def test_cached_weights_need_no_network(cache: Path) -> None:
 
 def test_missing_weights_name_the_file_and_how_to_pass_it() -> None:
     url = f"{constants.ENDPOINT}/timm/resnet34.tv_in1k/resolve/main/model.safetensors"
-    with pytest.raises(FileNotFoundError) as error:
+    with pytest.raises(InputError) as error:
         find_weights("resnet34.tv_in1k")
     lines = str(error.value)
     for part in (url, "no route to host", "pretrained=FILE", "pretrained=false"):
@@ -42,11 +43,11 @@ def test_missing_weights_name_the_file_and_how_to_pass_it() -> None:
 
 
 def test_tag_decides_which_weights() -> None:
-    with pytest.raises(FileNotFoundError, match=r"timm/resnet34\.a1_in1k"):
+    with pytest.raises(InputError, match=r"timm/resnet34\.a1_in1k"):
         find_weights("resnet34.a1_in1k")
 
 
 @pytest.mark.parametrize("backbone", ["nf_resnet26", "resnet34.nowhere"])
 def test_backbone_without_such_weights_is_refused(backbone: str) -> None:
-    with pytest.raises(ValueError, match=backbone):
+    with pytest.raises(InputError, match=backbone):
         find_weights(backbone)

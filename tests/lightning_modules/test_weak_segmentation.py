@@ -1,4 +1,4 @@
-"""The training loop, run by a real trainer."""
+"""Training, evaluation and prediction by a real trainer."""
 
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -22,7 +22,7 @@ SIZE = (12, 16)
 
 
 class Recorder(nn.Module):
-    """A regularizer that costs 7 and keeps what it was given."""
+    """A regularizer of value 7 that records its arguments."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ class Recorder(nn.Module):
 
 
 class Log(pl.Callback):
-    """Keeps the learning rate and the metrics of each step."""
+    """Records the learning rate and the metrics of each step."""
 
     def __init__(self) -> None:
         self.rates: list[float] = []
@@ -67,7 +67,7 @@ def test_one_step_is_sgd_with_decay_on_every_parameter(trainer: Trainer, module:
 def test_regularizer_joins_after_warm_up_with_its_weight(trainer: Trainer, module: Module, loader: Loader) -> None:
     log, recorder = Log(), Recorder()
     trainer(max_steps=5, callbacks=[log]).fit(
-        module(regularizer=recorder, first_step=3, weight=0.5), loader(SIZE, SIZE)
+        module(regularizer=recorder, regularizer_start_step=3, regularizer_weight=0.5), loader(SIZE, SIZE)
     )
     added = [metrics["train/loss"] - metrics["train/cross_entropy"] for metrics in log.metrics]
     assert added == pytest.approx([0, 0, 0, 3.5, 3.5], abs=1e-5)
@@ -103,7 +103,7 @@ def test_standardization_undoes_mean_and_deviation(module: Module) -> None:
 def test_miou_is_of_the_whole_split_without_absent_classes(
     evaluation: str, trainer: Trainer, module: Module, loader: Loader
 ) -> None:
-    """Against counts over two images of different size; class "d" is neither in the truth nor predicted."""
+    """Against counts over two images of different size; class "d" is in neither target nor prediction."""
     model, data = module(), loader((12, 16), (33, 21))
     confusion = torch.zeros(16, dtype=torch.long)
     for sample in data:
@@ -161,7 +161,7 @@ def test_a_compiled_network_trains_the_same_and_has_the_same_names(
 
 
 def test_batchnorm_is_synchronized_over_gpus_once_and_keeps_its_activation(module: Module) -> None:
-    """When the network is configured for training, it is still on the CPU."""
+    """The network is still on the CPU when it is converted."""
     model = module()
     model.network = nn.Sequential(nn.Conv2d(3, 4, 3), BatchNormAct2d(4))
     gpus = SimpleNamespace(world_size=2, training=True, strategy=SimpleNamespace(root_device=torch.device("cuda")))

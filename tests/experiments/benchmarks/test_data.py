@@ -1,7 +1,7 @@
-"""The benchmark of the data: every way makes the same sample, and the table says what was measured."""
+"""The benchmark of the data: every method makes the same sample, and the table reports the measurements."""
 
-import argparse
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +11,18 @@ import pytest
 import torch
 from PIL import Image
 
-from experiments.benchmarks import data as benchmark_data
-from experiments.benchmarks.data import CROP, WAYS, draw_photographs, lines, make_ways, measure, title
+from datamodules.io.errors import InputError
+from experiments.benchmarks import data
+from experiments.benchmarks.data import to_text
+from experiments.benchmarks.parser import make_parser
+from experiments.benchmarks.sample_methods import CROP, METHODS, make_methods
 
 SIZES = [(500, 375), (300, 420), (260, 200), (180, 500)]
 
 
 @pytest.fixture(scope="module")
 def smooth(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Images without detail, which every interpolation renders alike."""
+    """Images without detail, on which every interpolation agrees."""
     folder = tmp_path_factory.mktemp("smooth")
     for index in range(12):
         coarse = np.random.default_rng(index).integers(0, 256, size=(5, 6, 3), dtype=np.uint8)
@@ -28,11 +31,9 @@ def smooth(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return sorted(folder.iterdir())
 
 
-@pytest.fixture
-def parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser()
-    benchmark_data.add_parser(parser.add_subparsers(required=True))
-    return parser
+@pytest.fixture(scope="module")
+def methods(smooth: list[Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Callable[[int], Any]]:
+    return make_methods(smooth, tmp_path_factory.mktemp("cache"))
 
 
 def near(target: torch.Tensor, reach: int) -> list[torch.Tensor]:
@@ -41,13 +42,12 @@ def near(target: torch.Tensor, reach: int) -> list[torch.Tensor]:
     return [torch.from_numpy(cv2.dilate((target == c).numpy().astype(np.uint8), square)) > 0 for c in range(21)]
 
 
-@pytest.mark.parametrize("way", list(WAYS)[2:])
-def test_every_way_makes_the_same_sample(smooth: list[Path], tmp_path: Path, way: str) -> None:
-    """Up to a pixel, as the others cut at whole ones, and up to ringing at the border of the image."""
-    ways = make_ways(smooth, tmp_path / "cache")
+@pytest.mark.parametrize("method", list(METHODS)[2:])
+def test_every_method_makes_the_same_sample(methods: dict[str, Callable[[int], Any]], method: str) -> None:
+    """Up to one pixel, because others crop at whole pixels, and up to ringing at the border of the image."""
     clicks = 0
-    for index in range(len(smooth)):
-        ours, other = ways["ours"](index), ways[way](index)
+    for index in range(12):
+        ours, other = methods["ours"](index), methods[method](index)
         valid = ours["valid"]
         inside = torch.from_numpy(cv2.erode(valid.numpy().astype(np.uint8), np.ones((7, 7)), borderValue=0)) > 0
         assert other["image"].shape == (3, CROP, CROP)
@@ -55,7 +55,7 @@ def test_every_way_makes_the_same_sample(smooth: list[Path], tmp_path: Path, way
         if "valid" in other:
             assert other["valid"][inside].all()
             assert (other["valid"] != valid).float().mean() < 4 * CROP * 1.5 / CROP**2
-        if way == "ours, cached":
+        if method == "ours, cached":
             assert all(torch.equal(ours[key], other[key]) for key in ("image", "target", "valid"))
         for label, (a, b) in enumerate(zip(near(ours["target"], 2), near(other["target"], 2), strict=True)):
             border = (ours["target"] == label)[2:-2, 2:-2]
@@ -65,57 +65,36 @@ def test_every_way_makes_the_same_sample(smooth: list[Path], tmp_path: Path, way
     assert clicks > 20
 
 
-def test_turns_read_every_image_on_one_thread_and_threads_are_given_back(smooth: list[Path], tmp_path: Path) -> None:
+def test_command_reads_every_image_on_one_thread_and_restores_the_threads(
+    smooth: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     before = cv2.getNumThreads(), torch.get_num_threads()
-    result = measure(smooth[:2], tmp_path / "cache", repeats=1)
+    arguments = ["data", "--images", str(smooth[0].parent), "--repeats", "1", "--out", str(tmp_path)]
+    data.run(make_parser().parse_args(arguments))
     assert (cv2.getNumThreads(), torch.get_num_threads()) == before
-    assert list(result["ms"]) == list(WAYS)
+    result: dict[str, Any] = json.loads((tmp_path / "data.json").read_text())
+    assert list(result["ms"]) == list(METHODS)
     assert min(result["ms"].values()) > 0
-    assert result["images"] == 2
-    assert result["megapixels"] == pytest.approx((500 * 375 + 300 * 420) / 2e6)
-    assert ", 1 threads," in title(result)
+    assert result["images"] == len(smooth)
+    assert result["megapixels"] == pytest.approx(sum(width * height for width, height in SIZES) / 4e6)
+    text = (tmp_path / "data.md").read_text()
+    assert ", 1 threads," in text
+    assert all(f"| {name} |" in text for name in METHODS)
+    assert text in capsys.readouterr().out
 
 
 def test_table_compares_with_torchvision_and_the_decoder() -> None:
-    times = dict(zip(WAYS, [1.0, 2.0, 0.5, 4.0, 5.0, 3.0, 2.5, 8.0], strict=True))
-    header, *rows = lines({"ms": times})
-    assert {len(row) for row in [header, *rows]} == {6}
-    figures = {row[0]: row[2:] for row in rows}
+    times = dict(zip(METHODS, [1.0, 2.0, 0.5, 4.0, 2.5, 8.0], strict=True))
+    conditions = {"hardware": "CPU", "versions": {}, "images": 1, "kib": 1, "megapixels": 1, "repeats": 1}
+    table = [line[2:-2].split(" | ") for line in to_text({**conditions, "ms": times}).splitlines()[2:]]
+    assert {len(row) for row in table} == {6}
+    figures = {row[0]: row[2:] for row in table}
     assert figures["floor"] == ["1,000", "1.00", "4.00", "100 %"]
     assert figures["ours"] == ["500", "2.00", "2.00", "50 %"]
     assert figures["ours, cached"] == ["2,000", "0.50", "8.00", "200 %"]
     assert figures["torchvision"] == ["250", "4.00", "1.00", "25 %"]
 
 
-def test_drawn_photographs_are_like_those_of_voc_and_always_the_same(tmp_path: Path) -> None:
-    draw_photographs(tmp_path / "a", 3)
-    draw_photographs(tmp_path / "b", 3)
-    for path in sorted((tmp_path / "a").iterdir()):
-        assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
-        assert 40 * 2**10 < path.stat().st_size < 120 * 2**10
-        with Image.open(path) as picture:
-            assert (picture.size, picture.mode, picture.format) == ((500, 375), "RGB", "JPEG")
-
-
-def test_command_writes_the_table_of_a_folder(
-    smooth: list[Path], tmp_path: Path, parser: argparse.ArgumentParser, capsys: pytest.CaptureFixture[str]
-) -> None:
-    out = tmp_path / "out"
-    options = parser.parse_args(["data", "--images", str(smooth[0].parent), "--repeats", "1", "--out", str(out)])
-    options.run(options)
-    result: dict[str, Any] = json.loads((out / "data.json").read_text())
-    text = (out / "data.md").read_text()
-    assert result["images"] == len(smooth)
-    assert result["hardware"] in text
-    assert all(f"| {name} |" in text for name in WAYS)
-    assert text in capsys.readouterr().out
-
-
-def test_bad_options_are_refused(tmp_path: Path, parser: argparse.ArgumentParser) -> None:
-    for arguments, message in (
-        (["--repeats", "0"], "--repeats is 0"),
-        (["--images", str(tmp_path)], "holds no images"),
-    ):
-        options = parser.parse_args(["data", *arguments])
-        with pytest.raises(ValueError, match=message):
-            options.run(options)
+def test_folder_without_images_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="holds no images"):
+        data.run(make_parser().parse_args(["data", "--images", str(tmp_path)]))

@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import wandb
 from PIL import Image
 
 from experiments import RESULT
@@ -140,9 +139,7 @@ def test_dry_run_writes_configurations_and_prints_commands_that_run(
     assert {file.name for file in (path / "seed1").iterdir()} == {"config.yaml", "lock"}
     assert Run(path / "seed1").config["seed_everything"] == 1
     assert Run(path / "seed1").config["model"]["regularizer_weight"] == 0.05
-    main(shlex.split(lines[1])[3:])
-    wandb.finish()
-    os.environ.pop("WANDB_MODE", None)  # Lightning sets it for the whole process
+    subprocess.run(shlex.split(lines[1]), check=True, capture_output=True)
     assert (path / "seed0" / RESULT).is_file()
     logged = (next((path / "seed0").glob("wandb/offline-*/*.wandb"))).read_bytes()
     assert b"table4 shapes" in logged
@@ -154,7 +151,7 @@ def test_dry_run_writes_configurations_and_prints_commands_that_run(
     [
         (["--cells", "boxes/*"], "clicks/pCE"),
         (["--rows", "clicks", "--cells", "full/pCE"], "No cell is both"),
-        (["--dataset", "voc"], "--data.root is missing.\nOptions of gatedcrf fit stand at the end of the command"),
+        (["--dataset", "voc"], "--data.root must be given.\nOptions of gatedcrf fit stand at the end of the command"),
         (["--", "--seed_everything=7"], "--seed_everything=7: each cell has its own"),  # else all seeds were the same
         (["--", "--trainer.max_step=7"], "Did you mean trainer.max_steps?"),
         (["--seeds", "0"], "--seeds is 0; it must be at least 1"),

@@ -15,7 +15,11 @@ from experiments.train.parser import brief
             "unrecognized arguments: --model.wieght=3",
             "unrecognized arguments: --model.wieght=3\n  Did you mean model.weight?",
         ),
-        ('Parser key "data":\n  the following arguments are required: root', "--data.root is missing."),
+        ("the following arguments are required: images, masks", "--images, --masks must be given."),
+        (
+            'Parser key "data":\n  Errors:\n    - --images, --masks must be given.',
+            "--data.images, --data.masks must be given.",
+        ),
         (
             "the following arguments are required: fit.data",
             "No dataset is given; pass -c datasets/NAME.yaml, or --data=CLASS.",

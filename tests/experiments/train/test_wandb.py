@@ -36,7 +36,7 @@ def tracked(fit: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) 
         patch.setenv("NETRC", os.devnull)  # no key
         for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_RUN_ID"):
             patch.delenv(name, raising=False)
-        named = "[{class_path: lightning_modules.loggers.wandb_logger.ForgivingWandbLogger, init_args: {%s}}]"
+        named = "[{class_path: lightning_modules.loggers.ForgivingWandbLogger, init_args: {%s}}]"
         named %= "name: clicks GCRF_s seed0, group: table1, tags: [shapes, clicks]"
         run = fit(f"--trainer.logger+={named}")
         wandb.finish()

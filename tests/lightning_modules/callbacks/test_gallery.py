@@ -1,4 +1,4 @@
-"""Pictures of a real run."""
+"""Pictures of a real run against the network and the loss."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -35,7 +35,7 @@ def test_gallery_shows_evenly_spread_predictions(
 def test_kernels_are_those_of_the_run_on_its_logits_grid(
     tmp_path: Path, trainer: Trainer, module: Module, loader: Loader
 ) -> None:
-    """The network has a stride of 4: (12, 16) has 3 x 4 logits, of which windows of 3 x 3 leave one column out."""
+    """The network has stride 4: (12, 16) has 3 x 4 logits, and windows of 3 x 3 leave one column out."""
     crf = GatedCRFLoss([GaussianKernel({"rgb": 0.5, "xy": 2.0})], radius=1)
     model, data = module(regularizer=crf), loader((12, 16), (24, 24))
     run = trainer(callbacks=[KernelGallery(count=2)], max_steps=2, val_check_interval=1, check_val_every_n_epoch=None)
@@ -78,7 +78,7 @@ def test_nothing_is_drawn_without_a_regularizer_or_where_no_window_fits(
 def test_kernels_fit_images_that_the_stride_does_not_divide(
     tmp_path: Path, trainer: Trainer, module: Module, loader: Loader
 ) -> None:
-    """(17, 40) has 5 x 10 logits: 5 x 5 cells of 3 pixels fit, of 4 they would not."""
+    """(17, 40) has 5 x 10 logits: cells of 3 pixels fit, cells of 4 do not."""
     data = loader((17, 40), (17, 40))
     options = {"max_steps": 2, "val_check_interval": 1, "check_val_every_n_epoch": None}
     model = module(regularizer=GatedCRFLoss(radius=2))

@@ -19,7 +19,7 @@ SIZES = ((12, 16), (9, 21), (10, 10))
 
 
 class WithLabelIds(pl.LightningDataModule):
-    """Class indices 0 to 3 are labelIds 7, 8, 11 and 12."""
+    """A datamodule whose class indices 0 to 3 are label ids 7, 8, 11 and 12."""
 
     label_ids = (7, 8, 11, 12)
 
@@ -44,13 +44,13 @@ def test_every_prediction_is_written_under_its_name(
 
 
 @pytest.mark.parametrize("evaluation", ["validate", "test"])
-@pytest.mark.parametrize("asked", [False, True])
-def test_evaluations_write_theirs_when_asked(
-    evaluation: str, asked: bool, tmp_path: Path, trainer: Trainer, module: Module, loader: Loader
+@pytest.mark.parametrize("requested", [False, True])
+def test_evaluations_write_predictions_only_if_requested(
+    evaluation: str, requested: bool, tmp_path: Path, trainer: Trainer, module: Module, loader: Loader
 ) -> None:
-    getattr(trainer(callbacks=[PredictionWriter(asked)]), evaluation)(module(), loader(*SIZES), verbose=False)
+    getattr(trainer(callbacks=[PredictionWriter(requested)]), evaluation)(module(), loader(*SIZES), verbose=False)
     written = sorted(path.name for path in (tmp_path / "predictions").glob("*.png"))
-    assert written == (["image0.png", "image1.png", "image2.png"] if asked else [])
+    assert written == (["image0.png", "image1.png", "image2.png"] if requested else [])
 
 
 def test_validation_of_a_run_writes_none(tmp_path: Path, trainer: Trainer, module: Module, loader: Loader) -> None:
@@ -58,7 +58,7 @@ def test_validation_of_a_run_writes_none(tmp_path: Path, trainer: Trainer, modul
     assert not (tmp_path / "predictions").exists()
 
 
-def test_label_ids_replace_class_indices_and_what_was_not_predicted(
+def test_label_ids_replace_class_indices_and_missing_predictions(
     tmp_path: Path, trainer: Trainer, module: Module, loader: Loader
 ) -> None:
     model, data = module(inference=Inference(crop=8)), loader(*SIZES)

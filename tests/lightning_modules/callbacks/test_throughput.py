@@ -1,4 +1,4 @@
-"""By a clock that only data and the network move."""
+"""Speed by a clock that advances only in the dataset and the network."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -9,8 +9,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from datamodules.sample import Sample
-from lightning_modules.callbacks import LabelCount, Throughput
-from lightning_modules.callbacks.throughput import DataWait
+from lightning_modules.callbacks import DataWait, LabelCount, Throughput
 from lightning_modules.weak_segmentation import WeakSegmentation
 
 Trainer = Callable[..., pl.Trainer]
@@ -34,7 +33,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
 
 
 class Slow(Dataset[Sample]):
-    """An image takes a second."""
+    """A dataset whose images take a second each."""
 
     def __init__(self, samples: Any, clock: Clock) -> None:
         self.samples, self.clock = samples, clock
@@ -48,7 +47,7 @@ class Slow(Dataset[Sample]):
 
 
 class SlowNetwork(nn.Module):
-    """A forward pass takes six seconds."""
+    """A network whose forward pass takes six seconds."""
 
     def __init__(self, network: nn.Module, clock: Clock) -> None:
         super().__init__()
@@ -73,7 +72,7 @@ class Log(pl.Callback):
 def test_images_per_second_and_the_share_of_waiting(
     profiler: DataWait | None, trainer: Trainer, module: Module, loader: Loader, clock: Clock
 ) -> None:
-    """Two images a step: 2 seconds of waiting and 6 of computing; validation after 2 and 4 steps counts nowhere."""
+    """A step takes 2 seconds of waiting for two images and 6 of computing; validations are left out."""
     model, data, log = module(), loader(*SIZES), Log()
     model.network = SlowNetwork(model.network, clock)
     slow = [DataLoader(Slow(data.dataset, clock), batch_size=size) for size in (2, 1)]

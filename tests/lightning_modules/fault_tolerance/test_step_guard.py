@@ -1,10 +1,10 @@
-"""Steps that must not be taken, in one process and in two. Run as a script, Lightning starts the second."""
+"""Steps that are not finite and stop signals, in one process and in two. The script is one of the two."""
 
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,14 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from datamodules.sample import Sample
-from lightning_modules.fault_tolerance import stop_signals
-from lightning_modules.fault_tolerance.checkpoints import RegularCheckpoint
-from lightning_modules.fault_tolerance.step_guard import NonFiniteError, StepGuard
-from lightning_modules.fault_tolerance.stop_signals import Stopped
+from lightning_modules.fault_tolerance import (
+    DurableCheckpointIO,
+    NonFiniteError,
+    RegularCheckpoint,
+    StepGuard,
+    Stopped,
+    stop_signals,
+)
 from lightning_modules.weak_segmentation import WeakSegmentation
 from losses import PartialCrossEntropyLoss
 
@@ -28,7 +32,7 @@ SIZES = 8 * [(12, 16)]
 
 
 class Poison(nn.Module):
-    """A regularizer that is 0 until one of its calls, whose loss or whose gradient alone is not a number."""
+    """A regularizer that is 0, except that the loss or gradient of one call is not finite."""
 
     def __init__(self, call: int, kind: str) -> None:
         super().__init__()
@@ -43,7 +47,7 @@ class Poison(nn.Module):
 
 
 class SendSignal(pl.Callback):
-    """Sends SIGTERM to one process amid the second step."""
+    """Sends SIGTERM to process 1 during the second step."""
 
     def on_before_backward(self, trainer: pl.Trainer, *_: Any) -> None:
         if trainer.global_step == 1 and trainer.global_rank == 1:
@@ -66,18 +70,9 @@ def load(folder: Path, name: str = "last") -> dict[str, Any]:
 
 @pytest.fixture
 def checkpointed(trainer: Trainer) -> Trainer:
-    def build(every: int = 1000, **options: Any) -> pl.Trainer:
-        callbacks = [StepGuard(), RegularCheckpoint(every)]
-        return trainer(max_steps=4, callbacks=callbacks, **{"enable_checkpointing": True, **options})
-
-    return build
-
-
-@pytest.fixture
-def trainer(tmp_path: Path) -> Trainer:
-    def build(folder: str = "run", **options: Any) -> pl.Trainer:
-        quiet = dict.fromkeys(("logger", "enable_progress_bar", "enable_model_summary"), False)
-        return pl.Trainer(accelerator="cpu", default_root_dir=tmp_path / folder, **quiet, **options)
+    def build(every: int = 1000, folder: str = "run", plugins: Sequence[Any] = (), **options: Any) -> pl.Trainer:
+        options |= {"callbacks": [StepGuard(), RegularCheckpoint(every)], "plugins": [DurableCheckpointIO(), *plugins]}
+        return trainer(folder, max_steps=4, enable_checkpointing=True, **options)
 
     return build
 
@@ -87,12 +82,12 @@ def trainer(tmp_path: Path) -> Trainer:
 def test_a_step_that_is_not_finite_is_not_taken(
     kind: str, precision: str, checkpointed: Trainer, loader: Loader, tmp_path: Path
 ) -> None:
-    """It leaves bit for bit what a run without it saves before that step, the statistics of BatchNorm included."""
+    """The checkpoint equals, bit for bit, that of a finite run before this step, including BatchNorm statistics."""
     data = loader(*SIZES, batch_size=2)
-    checkpointed(every=2, folder="sound", precision=precision).fit(make_module(), data)
+    checkpointed(every=2, folder="finite", precision=precision).fit(make_module(), data)
     with pytest.raises(NonFiniteError, match=rf"The {kind.split()[-1]} of step 3 .* image4, image5\."):
         checkpointed(precision=precision).fit(make_module(3, kind), data)
-    expected, left = load(tmp_path / "sound", "previous"), load(tmp_path / "run")
+    expected, left = load(tmp_path / "finite", "previous"), load(tmp_path / "run")
     for name in ("global_step", "state_dict", "optimizer_states", "lr_schedulers", "loops"):
         torch.testing.assert_close(left[name], expected[name], rtol=0, atol=0)
 
@@ -105,7 +100,7 @@ def test_samples_of_accumulated_batches_are_all_named(checkpointed: Trainer, loa
 
 
 def test_float16_leaves_infinite_gradients_to_its_scale(checkpointed: Trainer, loader: Loader) -> None:
-    """Which is searched for by them; a loss that is not finite still stops."""
+    """Infinite gradients are part of the search for the scale; a loss that is not finite still stops."""
     plugin = pl.plugins.MixedPrecision("16-mixed", "cpu")
     module, data = make_module(3, "gradient"), loader(*SIZES, batch_size=2)
     fitted = checkpointed(plugins=[plugin])
@@ -116,15 +111,15 @@ def test_float16_leaves_infinite_gradients_to_its_scale(checkpointed: Trainer, l
         checkpointed(plugins=[pl.plugins.MixedPrecision("16-mixed", "cpu")]).fit(make_module(3), data)
 
 
-def test_float16_stops_where_its_scale_has_no_room_left(checkpointed: Trainer, loader: Loader) -> None:
-    """The third gradient halves the scale to one half; the fourth step is refused."""
+def test_float16_stops_when_its_scale_falls_below_one(checkpointed: Trainer, loader: Loader) -> None:
+    """The third gradient halves the scale to 1/2; the fourth step is refused."""
     plugin = pl.plugins.MixedPrecision("16-mixed", "cpu", scaler=torch.amp.GradScaler("cpu", init_scale=1.0))
     with pytest.raises(NonFiniteError, match="gradient"):
         checkpointed(plugins=[plugin]).fit(make_module(3, "gradient"), loader(*SIZES, batch_size=2))
 
 
 def run_process(folder: Path) -> None:
-    """Two runs of two processes: in process 1 one is poisoned at its second step, and one is asked to stop."""
+    """Train twice: process 1 has a loss that is not finite at its second step, then it receives a signal."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
     images = torch.randint(256, (8, 3, 12, 16), dtype=torch.uint8)
@@ -138,25 +133,29 @@ def run_process(folder: Path) -> None:
         callbacks: list[pl.Callback] = [StepGuard(), RegularCheckpoint()]
         callbacks += [SendSignal()] if name == "stopped" else []
         options: dict[str, Any] = {"accelerator": "cpu", "devices": 2, "strategy": "ddp", "logger": False}
-        options |= dict.fromkeys(("enable_progress_bar", "enable_model_summary"), False)
+        options |= dict.fromkeys(("enable_progress_bar", "enable_model_summary", "use_distributed_sampler"), False)
         trainer = pl.Trainer(**options, max_steps=4, callbacks=callbacks, default_root_dir=folder / name)
         rank = trainer.global_rank
         module = make_module(2 if name == "poisoned" and rank == 1 else 0)
         try:
             with stop_signals.deferred():
-                trainer.fit(module, DataLoader(samples, batch_size=1))
+                trainer.fit(module, DataLoader(samples[rank::2], batch_size=1))
         except (NonFiniteError, Stopped) as error:
             ended[name] = f"{type(error).__name__} {trainer.global_step} {error}"
     (folder / f"{rank}.txt").write_text("\n".join(f"{name}: {end}" for name, end in ended.items()))
 
 
 def test_two_processes_stop_at_the_same_step(tmp_path: Path) -> None:
-    """Process 1 alone has the loss that is not finite, or the signal. Lightning deals it every second sample."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, __file__, str(tmp_path)], env=environment, capture_output=True, text=True, timeout=200
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
+    """Only process 1 has the loss that is not finite, or the signal. It trains on every second sample."""
+    port = str(20_000 + os.getpid() % 10_000)  # below those that other sockets are given by the system
+    shared = {**os.environ, "OMP_NUM_THREADS": "1", "MASTER_ADDR": "localhost", "MASTER_PORT": port, "NODE_RANK": "0"}
+    command = [sys.executable, __file__, str(tmp_path)]
+    processes = [
+        subprocess.Popen(command, env={**shared, "LOCAL_RANK": rank}, stderr=subprocess.PIPE, text=True)
+        for rank in ("0", "1")
+    ]
+    errors = [process.communicate(timeout=200)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], errors[0][-2000:] + errors[1][-2000:]
     ends = [(tmp_path / f"{rank}.txt").read_text() for rank in range(2)]
     assert ends[0] == ends[1]
     poisoned, stopped = ends[0].splitlines()

@@ -1,0 +1,96 @@
+"""Sizes and variants to measure, without torch, so that the command line answers at once."""
+
+from typing import NamedTuple
+
+WARMUP = 2  # steps before the clock starts
+DATA_IMAGES = 64  # most images that `gatedcrf benchmark data` reads
+
+
+class LossSize(NamedTuple):
+    """Shape (N, C, H, W), radius r and sigma_xy in pixels of the predictions, and input pixels per prediction."""
+
+    shape: tuple[int, int, int, int]
+    radius: int = 5
+    sigma: float = 6.0
+    stride: int = 4
+
+    def multiply_adds(self, depth: int = 3) -> int:
+        """Count the multiply-adds of the definition.
+
+        Each ordered pair of neighbors costs C, each unordered pair costs ``depth`` for its kernel value.
+        """
+        n, classes, height, width = self.shape
+        offsets = range(-self.radius, self.radius + 1)
+        rows, columns = (sum(max(0, length - abs(d)) for d in offsets) for length in (height, width))
+        pairs = n * (rows * columns - height * width)
+        return pairs * classes + pairs // 2 * depth
+
+    def traffic(self, depth: int = 3) -> int:
+        """Count the bytes every implementation moves: float32 predictions, gradient and features, and two gates."""
+        n, classes, height, width = self.shape
+        return n * height * width * (4 * (2 * classes + depth) + 2)
+
+    def tensor_form_bytes(self) -> float:
+        """Estimate the memory of the tensor form: two copies of the unfolded predictions and some buffers."""
+        n, classes, height, width = self.shape
+        return 2.3 * 4 * (2 * self.radius + 1) ** 2 * n * classes * height * width
+
+
+LOSS_SIZES = {
+    "voc8": LossSize((8, 21, 64, 64)),  # a sixth of the paper's batch
+    "cityscapes2": LossSize((2, 19, 192, 192)),  # a quarter
+    "voc": LossSize((48, 21, 64, 64)),  # Sec. 4.1
+    "cityscapes": LossSize((8, 19, 192, 192)),
+    "voc_r8": LossSize((48, 21, 64, 64), radius=8, sigma=10.0),  # Table 3
+    "full": LossSize((8, 21, 256, 256), stride=1),
+    "full_r11": LossSize((8, 21, 256, 256), radius=11, stride=1),
+}
+SCALING = {  # around the first size: linear in N, C and H W, quadratic in 2 r + 1
+    "N": [LossSize((n, 21, 64, 64)) for n in (1, 2, 4, 8, 16, 32)],
+    "C": [LossSize((8, c, 64, 64)) for c in (2, 5, 10, 21, 42, 84)],
+    "H W": [LossSize((8, 21, side, side)) for side in (16, 32, 64, 128, 256)],
+    "r": [LossSize((8, 21, 64, 64), radius=r) for r in (1, 2, 3, 5, 8, 11, 15)],
+}
+
+
+class TrainSize(NamedTuple):
+    """C, N, side of the crops, (W, H) and type of the image files, and the network; sizes in pixels."""
+
+    classes: int
+    batch: int
+    crop: int
+    image: tuple[int, int]
+    suffix: str
+    backbone: str = "resnet34.tv_in1k"
+    channels: int = 256
+
+
+TRAIN_SIZES = {
+    "voc": TrainSize(21, 48, 256, (500, 375), "jpg"),  # Sec. 4.1
+    "cityscapes": TrainSize(19, 8, 768, (2048, 1024), "png"),
+    "voc_small": TrainSize(21, 2, 256, (500, 375), "jpg"),
+    "cityscapes_small": TrainSize(19, 2, 384, (1024, 512), "png"),
+    "folder_small": TrainSize(4, 8, 128, (240, 180), "jpg", backbone="resnet10t", channels=64),
+}
+
+
+class Variant(NamedTuple):
+    """Memory format, dtype of the autocast, compilation, engine of the loss, and key of ``NETWORKS``."""
+
+    channels_last: bool = False
+    precision: str = "float32"
+    compiled: bool = False
+    engine: str = "auto"
+    network: str = "ours"
+
+
+VARIANTS = {
+    "float32": Variant(),
+    "channels_last": Variant(channels_last=True),
+    "bf16": Variant(precision="bfloat16"),
+    "compile": Variant(compiled=True),
+    "channels_last+bf16": Variant(channels_last=True, precision="bfloat16"),
+    "channels_last+bf16+compile": Variant(channels_last=True, precision="bfloat16", compiled=True),
+    "tensor_form": Variant(engine="tensor"),
+    "segmentation_models": Variant(network="segmentation_models"),
+}
