@@ -1,11 +1,13 @@
-"""Weak labels as vectors, and how they become pixels.
+"""Weak labels as vectors, and their rasterization.
 
-Coordinates are continuous: the image spans [0, W] x [0, H] and the center of its first pixel is (0.5, 0.5).
+Coordinates are continuous: an image spans [0, W] x [0, H], and the center of its first pixel is (0.5, 0.5). Indices
+are those of NumPy, OpenCV and Matplotlib: the center of the first pixel is (0, 0).
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from math import floor
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -15,9 +17,27 @@ from datamodules.io.errors import InputError
 from datamodules.sample import IGNORE_INDEX
 
 Points = NDArray[np.float64]
+Matrix = NDArray[np.float64]
 LabelMap = NDArray[np.uint8]
+Coordinates = TypeVar("Coordinates", float, Points)
 
-_FAR = 1e6  # pixels; clips a stray coordinate to what OpenCV's integers hold
+_IDENTITY = np.eye(3).tolist()
+_FAR = 1e6  # pixels; OpenCV's integers cannot hold larger coordinates
+
+
+def pixel_centers(indices: Coordinates) -> Coordinates:
+    """Convert indices to continuous coordinates: index 0 is the center of the first pixel, 0.5."""
+    return indices + 0.5
+
+
+def fractional_indices(points: Coordinates) -> Coordinates:
+    """Convert continuous coordinates to indices without rounding: the inverse of :func:`pixel_centers`."""
+    return points - 0.5
+
+
+def pixel_indices(points: Points) -> Points:
+    """Return the indices, float64, of the pixels that contain the points."""
+    return np.floor(points)
 
 
 @dataclass(frozen=True)
@@ -38,7 +58,9 @@ class Annotation:
         return len(self.points) == 1
 
 
-def rasterize(annotations: Sequence[Annotation], size: tuple[int, int], stroke_width: int = 1) -> LabelMap:
+def rasterize(
+    annotations: Sequence[Annotation], size: tuple[int, int], stroke_width: int = 1, matrix: Matrix | None = None
+) -> LabelMap:
     """Draw annotations in order, later ones on top.
 
     A click sets exactly ``stroke_width`` x ``stroke_width`` pixels around the pixel that contains it. A scribble is a
@@ -46,47 +68,63 @@ def rasterize(annotations: Sequence[Annotation], size: tuple[int, int], stroke_w
     sqrt(13) / 3 = 1.2 times that across a slant.
 
     Args:
-        annotations: What to draw; parts outside the image are not drawn.
-        size: (H, W), pixels.
-        stroke_width: 1 or 3, pixels of this grid.
+        annotations: Clicks and scribbles. Parts outside the image are not drawn.
+        size: (H, W) of the output, pixels.
+        stroke_width: Odd, pixels of the output.
+        matrix: (3, 3), scale and translation from coordinates of the annotations to those of the output; ``None`` is
+            the identity. The center of a click's pixel is mapped, so a flip mirrors it exactly.
 
     Returns:
         uint8 (H, W), class index or IGNORE_INDEX.
 
     Raises:
-        InputError: A width that is not odd and positive.
+        InputError: ``stroke_width`` is not odd and positive.
     """
     check_stroke_width(stroke_width)
+    (scale_x, _, left), (_, scale_y, top), _ = _IDENTITY if matrix is None else matrix.tolist()
     labels = np.full(size, IGNORE_INDEX, dtype=np.uint8)
     reach = stroke_width // 2
     for annotation in annotations:
-        pixels = np.floor(np.clip(annotation.points, -_FAR, _FAR)).astype(np.int32)
-        low, high = pixels.min(0) - reach, pixels.max(0) + reach + 1
-        (x0, y0), (x1, y1) = np.clip(low, 0, size[::-1]), np.clip(high, 0, size[::-1])
-        if x0 >= x1 or y0 >= y1:
-            continue
-        if annotation.is_click:
-            labels[y0:y1, x0:x1] = annotation.label
-            continue
-        # cv2 paints 5 pixels for thickness=3, hence a thin line and a dilation; the margin keeps what reaches in
-        canvas = np.zeros((y1 - y0 + 2 * reach, x1 - x0 + 2 * reach), dtype=np.uint8)
-        cv2.polylines(canvas, [pixels - [x0 - reach, y0 - reach]], isClosed=False, color=1)
-        stroke = cv2.dilate(canvas, np.ones((stroke_width, stroke_width), dtype=np.uint8))
-        inside = stroke[reach : reach + y1 - y0, reach : reach + x1 - x0].astype(bool)
-        labels[y0:y1, x0:x1][inside] = annotation.label
+        if annotation.is_click:  # plain floats: NumPy would take ten times as long for a single point
+            x, y = annotation.points[0].tolist()
+            x0 = floor(scale_x * pixel_centers(floor(x)) + left) - reach
+            y0 = floor(scale_y * pixel_centers(floor(y)) + top) - reach
+            x1, y1 = x0 + stroke_width, y0 + stroke_width
+            labels[max(0, y0) : max(0, y1), max(0, x0) : max(0, x1)] = annotation.label
+        else:
+            _draw_scribble(labels, annotation.points * (scale_x, scale_y) + (left, top), annotation.label, reach)
     return labels
 
 
+def _draw_scribble(labels: LabelMap, points: Points, label: int, reach: int) -> None:
+    pixels = pixel_indices(np.clip(points, -_FAR, _FAR)).astype(np.int32)
+    width_height = labels.shape[::-1]
+    x0, y0 = np.clip(pixels.min(0) - reach, 0, width_height)
+    x1, y1 = np.clip(pixels.max(0) + reach + 1, 0, width_height)
+    if x0 >= x1 or y0 >= y1:
+        return
+    # OpenCV paints 5 pixels for thickness=3, hence a thin line and a dilation; the margin keeps what reaches in
+    canvas = np.zeros((y1 - y0 + 2 * reach, x1 - x0 + 2 * reach), dtype=np.uint8)
+    cv2.polylines(canvas, [pixels - [x0 - reach, y0 - reach]], isClosed=False, color=1)
+    stroke = cv2.dilate(canvas, np.ones((2 * reach + 1, 2 * reach + 1), dtype=np.uint8))
+    inside = stroke[reach : reach + y1 - y0, reach : reach + x1 - x0].astype(bool)
+    labels[y0:y1, x0:x1][inside] = label
+
+
 def check_stroke_width(stroke_width: int) -> None:
-    """Raise ``InputError`` for a width that is not odd and positive."""
+    """Raise :class:`InputError` if ``stroke_width`` is not odd and positive."""
     if stroke_width < 1 or stroke_width % 2 == 0:
-        raise InputError(f"stroke_width is {stroke_width}; a stroke centered on its line is 1, 3, 5, ... pixels wide.")
+        raise InputError(f"stroke_width is {stroke_width}; use an odd number of pixels: 1, 3, 5, ...")
 
 
 def drop_outside(annotations: Sequence[Annotation], size: Sequence[int]) -> list[Annotation]:
-    """Leave out clicks that lie outside an image of ``size`` (H, W, ...); published files hold some. Scribbles stay."""
-    extent = np.array([size[1], size[0]])
-    return [a for a in annotations if not a.is_click or bool(((a.points >= 0) & (a.points < extent)).all())]
+    """Drop clicks outside an image of ``size`` (H, W, ...); published files contain some. Scribbles are kept."""
+    kept = []
+    for annotation in annotations:
+        x, y = annotation.points[0].tolist()
+        if not annotation.is_click or (0 <= x < size[1] and 0 <= y < size[0]):
+            kept.append(annotation)
+    return kept
 
 
 def to_json(annotations: Sequence[Annotation]) -> list[dict[str, Any]]:
@@ -95,10 +133,10 @@ def to_json(annotations: Sequence[Annotation]) -> list[dict[str, Any]]:
 
 
 def from_json(items: Sequence[Mapping[str, Any]]) -> list[Annotation]:
-    """Read what :func:`to_json` writes.
+    """Convert the output of :func:`to_json` back to annotations.
 
     Raises:
-        InputError: An item without "class" and "points", or whose points are not finite (x, y) pairs.
+        InputError: An item lacks "class" or "points", or its points are not finite (x, y) pairs.
     """
     annotations = []
     for item in items:

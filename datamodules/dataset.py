@@ -1,6 +1,7 @@
-"""What every dataset offers, and the two views of it that loaders read: augmented crops and whole images."""
+"""The interface of a dataset, and its two views: augmented crops for training and whole images for evaluation."""
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,15 +15,23 @@ from datamodules.transforms import Image, Labels, RandomScaleCropFlip, to_sample
 
 
 class SegmentationDataset(ABC):
-    """One split at its own resolution. Each part of an item is read only when asked for."""
+    """One split: images with their labels, at their own size.
+
+    To add a dataset, write a subclass with the five abstract methods, and a subclass of
+    :class:`~datamodules.datamodule.SegmentationDataModule` that returns it from ``train_split`` and ``val_split``. The
+    other methods have defaults; override them to be faster or to name files in messages. Methods raise
+    :class:`InputError` for a file that is missing or damaged.
+
+    Each method is called only when its result is needed: training does not read dense masks.
+    """
 
     @abstractmethod
     def __len__(self) -> int:
-        """Number of images."""
+        """Return the number of images."""
 
     @abstractmethod
     def name(self, index: int) -> str:
-        """Identify the image in messages and in files of predictions."""
+        """Return a unique name, used in messages and as file name of the prediction."""
 
     @abstractmethod
     def image(self, index: int) -> Image:
@@ -30,31 +39,31 @@ class SegmentationDataset(ABC):
 
     @abstractmethod
     def dense_mask(self, index: int) -> LabelMap | None:
-        """Return the dense truth, uint8 (H, W), class index or IGNORE_INDEX; ``None`` where there is none."""
+        """Return class index or IGNORE_INDEX, uint8 (H, W), for evaluation; ``None`` for an unlabeled image."""
 
     @abstractmethod
     def weak_labels(self, index: int) -> Labels:
-        """Return what training may see: vectors, or a label map, uint8 (H, W)."""
+        """Return the labels for training: a list of annotations in pixels, or a label map, uint8 (H, W)."""
 
     def image_file(self, index: int) -> Path | None:
-        """Return the file that the image is decoded from; ``None`` where there is none, and nothing to cache."""
+        """Return the file that the image is decoded from; ``None`` if the image cannot be cached."""
         return None
 
     def image_version(self) -> str:
-        """Return what besides its file decides the pixels of an image; when it changes, a cache is built anew."""
+        """Return the options that change the pixels of an image. The cache is rebuilt when they change."""
         return ""
 
     def shape(self, index: int) -> tuple[int, int]:
-        """Return (H, W) of the image; datasets that know it without decoding the image say so."""
+        """Return (H, W). Override this to avoid decoding the image."""
         height, width = self.image(index).shape[:2]
         return height, width
 
     def problem(self, index: int, training: bool) -> InputError | None:
-        """Read everything about one image and return what is wrong with it.
+        """Read everything about one image and return the first error.
 
         Args:
-            index: Of the image.
-            training: Read what training sees instead of the dense truth.
+            index: Index of the image.
+            training: Read the labels for training instead of the dense mask.
         """
         try:
             size = self.image(index).shape[:2]
@@ -71,48 +80,47 @@ class SegmentationDataset(ABC):
         return None
 
 
+@dataclass(frozen=True)
 class AugmentedCrops(Dataset[Sample]):
-    """Training view: the item of a :class:`Draw` is a function of (seed, epoch, position) and of nothing else.
+    """Training view. An item is a function of the image and of (seed, epoch, position).
 
     Args:
-        dataset: Images and their labels.
-        augmentation: Makes a crop.
-        seed: Base of every random number.
-        stroke_width: Width of clicks and strokes, pixels of the crop.
+        dataset: Images with labels for training.
+        augmentation: Makes a crop of an image and its labels.
+        seed: Seed of the augmentation.
+        stroke_width: Width of clicks and scribbles, pixels of the crop.
     """
 
-    def __init__(
-        self, dataset: SegmentationDataset, augmentation: RandomScaleCropFlip, seed: int, stroke_width: int = 1
-    ) -> None:
-        self.dataset = dataset
-        self.augmentation = augmentation
-        self.seed = seed
-        self.stroke_width = stroke_width
+    dataset: SegmentationDataset
+    augmentation: RandomScaleCropFlip
+    seed: int
+    stroke_width: int = 1
 
     def __getitem__(self, draw: Draw) -> Sample:
-        """Return the augmented crop that ``draw`` stands for."""
+        """Return an augmented crop of image ``draw.image``."""
         rng = np.random.default_rng([self.seed, draw.epoch, draw.position])
         index = draw.image
         image, labels, name = self.dataset.image(index), self.dataset.weak_labels(index), self.dataset.name(index)
         return self.augmentation(image, labels, name, rng, self.stroke_width)
 
 
+@dataclass(frozen=True)
 class WholeImages(Dataset[Sample]):
-    """Evaluation view: whole images with dense truth.
+    """Evaluation view: whole images with dense masks.
 
     Args:
-        dataset: Images and their masks; without a mask every target pixel is IGNORE_INDEX.
+        dataset: Images with dense masks. Without a mask, every target pixel is IGNORE_INDEX.
     """
 
-    def __init__(self, dataset: SegmentationDataset) -> None:
-        self.dataset = dataset
+    dataset: SegmentationDataset
 
     def __len__(self) -> int:
         return len(self.dataset)
 
     def __getitem__(self, index: int) -> Sample:
-        """Return image ``index`` in full, all of it valid."""
+        """Return image ``index``; all of its pixels are valid."""
         image, mask = self.dataset.image(index), self.dataset.dense_mask(index)
         if mask is None:
             mask = np.full(image.shape[:2], IGNORE_INDEX, dtype=np.uint8)
-        return to_sample(image, mask, np.ones(mask.shape, dtype=bool), self.dataset.name(index))
+        planes = np.ascontiguousarray(image.transpose(2, 0, 1))
+        return to_sample(planes, mask, np.ones(mask.shape, dtype=bool), self.dataset.name(index))

@@ -1,23 +1,20 @@
-"""Decoded images in one memory-mapped file: the loader processes of all devices of a machine share its pages.
+"""Decoded images in one memory-mapped file, shared by the loader processes of all devices of a machine.
 
 ::
 
-    FOLDER/decoded-KEY.rgb    uint8, the pixels of all images one after the other
-    FOLDER/decoded-KEY.json   which image lies where, and the file it was decoded from; written when the rest is whole
+    FOLDER/decoded-KEY.json   shapes, offsets and source files of the images
+    FOLDER/decoded-KEY.rgb    uint8, the pixels of all images one after the other; appears when all are written
     FOLDER/decoded.lock       held by the process that builds
 
-KEY is a digest of the paths, sizes and times of the files: when one changes, its cache is no longer found.
+KEY is a digest of the paths, sizes and modification times of the files: when a file changes, its cache is not found.
 """
 
-import json
+import os
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from hashlib import sha256
 from itertools import accumulate
-from os import fsync
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import cv2
 import numpy as np
@@ -28,17 +25,20 @@ from datamodules.annotations import LabelMap
 from datamodules.dataset import SegmentationDataset
 from datamodules.io.errors import InputError
 from datamodules.io.images import in_threads
+from datamodules.io.json_files import read_json, write_json
 from datamodules.transforms import Image, Labels
 
 GIB = 2**30
+Source = tuple[str, int, int]
+"""Path, size and modification time, ns, of a file."""
 
 
 class CachedImages(SegmentationDataset):
-    """A dataset whose images are read-only views of a cache; everything else is the dataset's own.
+    """A dataset whose images are read-only views of a cache. Everything else is delegated to the dataset.
 
     Args:
-        dataset: What was cached.
-        folder: Where.
+        dataset: The dataset that was cached.
+        folder: Folder of the cache.
 
     Raises:
         InputError: There is no cache of these images.
@@ -46,10 +46,10 @@ class CachedImages(SegmentationDataset):
 
     def __init__(self, dataset: SegmentationDataset, folder: Path) -> None:
         self.dataset = dataset
-        self.index = _index(dataset, _sources(dataset), folder)
-        if not _is_whole(self.index):
+        self.path = _path(dataset, _sources(dataset), folder)
+        if not self.path.is_file():
             raise InputError(f"{folder} holds no cache of these images as they are now; start again to build it.")
-        images = json.loads(self.index.read_text())["images"]
+        images = read_json(self.path.with_suffix(".json"))["images"]
         self.shapes: list[tuple[int, int]] = [tuple(image["shape"]) for image in images]
         self.offsets: list[int] = [image["offset"] for image in images]
         self._pixels: NDArray[np.uint8] | None = None
@@ -69,130 +69,112 @@ class CachedImages(SegmentationDataset):
         return self.shapes[index]
 
     def image(self, index: int) -> Image:
-        """Return uint8 (H, W, 3), RGB, which cannot be written to."""
+        """Return uint8 (H, W, 3), RGB, read-only."""
         if self._pixels is None:
-            self._pixels = np.asarray(np.memmap(_pixels(self.index), dtype=np.uint8, mode="r"))
+            self._pixels = np.asarray(np.memmap(self.path, dtype=np.uint8, mode="r"))
         (height, width), start = self.shapes[index], self.offsets[index]
         return self._pixels[start : start + 3 * height * width].reshape(height, width, 3)
 
     def dense_mask(self, index: int) -> LabelMap | None:
-        """Return the dense truth, if there is any."""
+        """Return the dense mask, if there is one."""
         return self.dataset.dense_mask(index)
 
     def weak_labels(self, index: int) -> Labels:
-        """Return what training may see."""
+        """Return the labels for training."""
         return self.dataset.weak_labels(index)
 
 
-class Source(NamedTuple):
-    """The file of an image, and what changes with its content."""
-
-    file: str
-    size: int
-    mtime_ns: int
-
-
 def build_cache(dataset: SegmentationDataset, folder: Path) -> None:
-    """Decode all images into ``folder``, unless that was done and no file has changed since.
+    """Decode all images into ``folder``, unless their cache is already there.
 
-    A build that is stopped leaves nothing that is taken for a cache, and the next one clears it away. Who wants to
-    build at the same time waits. Caches of files that have changed since are removed at the end.
+    One process builds and others wait for it. An interrupted build leaves no cache; the next build removes its files.
+    A finished build removes the caches that it replaces: those of files that have changed, and those of a part of
+    these images.
 
     Args:
         dataset: Images that are decoded from files.
-        folder: Made where it is missing.
+        folder: Created if it is missing.
 
     Raises:
-        InputError: An image without a file, a file that cannot be read, or a disk that is too small.
+        InputError: An image has no file, a file cannot be read, or the disk is too small.
     """
+    from fcntl import LOCK_EX, flock  # Unix only
+
     sources = _sources(dataset)
-    index = _index(dataset, sources, folder)
-    if _is_whole(index):
+    path = _path(dataset, sources, folder)
+    if path.is_file():
         return
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _lock(folder):
-            if not _is_whole(index):
-                _clear(folder)
-                _write(dataset, sources, index)
-                _remove_outdated(dataset, sources, index)
+        with (folder / "decoded.lock").open("w") as file:
+            flock(file, LOCK_EX)  # the system releases the lock of a killed process
+            if not path.is_file():
+                _remove_interrupted(folder)
+                _write(dataset, sources, path)
+                _remove_replaced(dataset, sources, path)
     except OSError as error:
         raise InputError(
             f"{folder} cannot hold decoded images ({error}); name another folder with --data.loader.image_cache."
         ) from error
 
 
-def belongs_to_cache(path: Path) -> bool:
-    """Return whether a file is of a cache, by its name."""
-    return path.name.startswith("decoded") and path.suffix in (".rgb", ".json", ".part", ".lock")
-
-
-def _write(dataset: SegmentationDataset, sources: Sequence[Source], index: Path) -> None:
-    """Write the pixels, in parallel, and then the index, each under another name until it is whole."""
+def _write(dataset: SegmentationDataset, sources: list[Source], path: Path) -> None:
+    """Write the index and, in parallel, the pixels."""
     shapes = list(in_threads(dataset.shape, len(dataset), "Measuring"))
     *offsets, total = accumulate((3 * height * width for height, width in shapes), initial=0)
-    free = shutil.disk_usage(index.parent).free
+    free = shutil.disk_usage(path.parent).free
     if total > free:
         raise InputError(
-            f"The decoded images take {total / GIB:.2f} GiB but {index.parent} has {free / GIB:.2f} GiB free; make "
+            f"The decoded images take {total / GIB:.2f} GiB but {path.parent} has {free / GIB:.2f} GiB free; make "
             "room, name a folder on another disk with --data.loader.image_cache, or leave it out."
         )
-    part = index.with_suffix(".part")
+    part = path.with_suffix(".part")
 
     def store(place: int) -> None:
         image = dataset.image(place)
         if image.shape != (*shapes[place], 3):
-            raise InputError(f"{sources[place].file} became {image.shape} instead of {shapes[place]}; start again.")
+            raise InputError(f"{sources[place][0]} became {image.shape} instead of {shapes[place]}; start again.")
         with part.open("r+b") as file:
             file.seek(offsets[place])
             file.write(np.ascontiguousarray(image).data)
 
+    images = [
+        {"file": file, "size": size, "mtime_ns": mtime_ns, "shape": shape, "offset": offset}
+        for (file, size, mtime_ns), shape, offset in zip(sources, shapes, offsets, strict=True)
+    ]
     try:
+        write_json(path.with_suffix(".json"), {"version": dataset.image_version(), "images": images})
         part.touch()
         for _ in in_threads(store, len(dataset), "Decoding"):
             pass
         with part.open("r+b") as file:
-            fsync(file.fileno())  # or a power cut could leave the name without the content
-        part.replace(_pixels(index))
-        lines = zip(sources, shapes, offsets, strict=True)
-        images = [{**source._asdict(), "shape": shape, "offset": offset} for source, shape, offset in lines]
-        part.write_text(json.dumps({"version": dataset.image_version(), "images": images}))
-        part.replace(index)
-    finally:
-        part.unlink(missing_ok=True)
+            os.fsync(file.fileno())  # a power cut must not leave the name without the pixels
+        part.replace(path)
+    except BaseException:
+        _remove_interrupted(path.parent)
+        raise
 
 
-def _clear(folder: Path) -> None:
-    """Remove what builds that were killed have left."""
-    for path in [*folder.glob("decoded-*.part"), *folder.glob("decoded-*.rgb")]:
-        if path.suffix == ".part" or not path.with_suffix(".json").exists():
+def _remove_interrupted(folder: Path) -> None:
+    for path in folder.glob("decoded-*"):
+        if not path.with_suffix(".rgb").exists():
             path.unlink()
 
 
-def _remove_outdated(dataset: SegmentationDataset, sources: Sequence[Source], index: Path) -> None:
-    """Remove caches of a file that has changed, and those whose images are all in the new one."""
-    for path in index.parent.glob("decoded-*.json"):
-        content = json.loads(path.read_text())
-        found = [Source(image["file"], image["size"], image["mtime_ns"]) for image in content["images"]]
+def _remove_replaced(dataset: SegmentationDataset, sources: list[Source], path: Path) -> None:
+    for other in {*path.parent.glob("decoded-*.rgb")} - {path}:
+        content = read_json(other.with_suffix(".json"))
+        found = [(image["file"], image["size"], image["mtime_ns"]) for image in content["images"]]
         included = content["version"] == dataset.image_version() and set(found) <= set(sources)
-        if path != index and (included or any(_source(Path(source.file)) != source for source in found)):
-            path.unlink()
-            _pixels(path).unlink(missing_ok=True)
+        if included or any(_source(Path(source[0])) != source for source in found):
+            other.unlink()
+            other.with_suffix(".json").unlink()
 
 
-def _pixels(index: Path) -> Path:
-    return index.with_suffix(".rgb")
-
-
-def _is_whole(index: Path) -> bool:
-    return index.is_file() and _pixels(index).is_file()
-
-
-def _index(dataset: SegmentationDataset, sources: Sequence[Source], folder: Path) -> Path:
-    """Return its path, which changes with the files and with what decodes and reduces them."""
-    readers = (PIL.__version__, cv2.__version__, dataset.image_version())
-    key = sha256(repr((readers, [tuple(source) for source in sources])).encode()).hexdigest()
-    return folder / f"decoded-{key[:16]}.json"
+def _path(dataset: SegmentationDataset, sources: list[Source], folder: Path) -> Path:
+    """Return the path of the pixels. KEY also covers the decoders and how images are reduced."""
+    versions = (PIL.__version__, cv2.__version__, dataset.image_version())
+    return folder / f"decoded-{sha256(repr((versions, sources)).encode()).hexdigest()[:16]}.rgb"
 
 
 def _sources(dataset: SegmentationDataset) -> list[Source]:
@@ -209,18 +191,7 @@ def _sources(dataset: SegmentationDataset) -> list[Source]:
 
 
 def _source(path: Path) -> Source | None:
-    try:
-        stat = path.stat()
-    except OSError:
+    if not path.is_file():
         return None
-    return Source(str(path.absolute()), stat.st_size, stat.st_mtime_ns)
-
-
-@contextmanager
-def _lock(folder: Path) -> Iterator[None]:
-    """Hold the folder for this process; a process that is killed lets go of it."""
-    from fcntl import LOCK_EX, flock  # Unix only
-
-    with (folder / "decoded.lock").open("w") as file:
-        flock(file, LOCK_EX)
-        yield
+    stat = path.stat()
+    return str(path.absolute()), stat.st_size, stat.st_mtime_ns

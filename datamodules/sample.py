@@ -1,4 +1,4 @@
-"""The contract between the data and the rest of the house."""
+"""The contract between datasets and training."""
 
 from typing import TypedDict
 
@@ -9,9 +9,9 @@ IGNORE_INDEX = 255
 
 
 class Sample(TypedDict):
-    """One item of any dataset; collation prepends N to every shape and turns ``name`` into a list."""
+    """One item of any dataset. Collation prepends N to every shape and makes ``name`` a list."""
 
-    image: Tensor  # uint8 (3, H, W), RGB; standardized on the device, where it is cheap
+    image: Tensor  # uint8 (3, H, W), RGB; standardized later, on the device
     target: Tensor  # uint8 (H, W), class index or IGNORE_INDEX
-    valid: Tensor  # bool (H, W), false where augmentation padded: m^src of Sec. 3 (1)
-    name: str  # identifies the image in messages and in files of predictions
+    valid: Tensor  # bool (H, W), false in padding: m^src of Sec. 3 (1)
+    name: str  # used in messages and as file name of the prediction

@@ -1,6 +1,7 @@
-"""Samplers that know the step they are at: order and augmentation survive a resume and any number of workers."""
+"""Deterministic samplers: a batch depends on the seed and the step, not on workers, devices or resuming."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -8,42 +9,46 @@ from torch.utils.data import Sampler
 
 
 class Draw(NamedTuple):
-    """One training item: which image, and the coordinates of its random numbers."""
+    """One training item.
+
+    Args:
+        image: Index of the image.
+        epoch: Pass over the dataset; with ``position``, it seeds the augmentation.
+        position: Place in the epoch.
+    """
 
     image: int
     epoch: int
-    position: int  # in the epoch
+    position: int
 
 
+@dataclass(eq=False)
 class StreamBatchSampler(Sampler[list[Draw]]):
-    """All batches of a run, epoch after epoch, each a permutation of the images.
+    """All batches of a run. Each epoch is a permutation of the images; batches may cross epochs.
 
-    Batch k holds draws k B to (k + 1) B - 1 of the stream, of which a rank takes its share, so the batches do not
-    depend on the number of devices.
+    Batch k holds draws k B to (k + 1) B - 1 of the stream. Ranks share each batch, so batches do not depend on the
+    number of devices.
 
     Args:
         length: Number of images.
         batch_size: B, samples over all ranks, a multiple of ``world``.
-        steps: Length of the run, batches.
-        start: Batches already taken; a resumed run goes on there.
-        seed: Base of the permutations.
-        rank: This process.
+        steps: Number of batches of the run.
+        start: Number of batches to skip when a run is resumed.
+        seed: Seed of the permutations.
+        rank: Index of this process.
         world: Number of processes.
     """
 
-    def __init__(
-        self, length: int, batch_size: int, steps: int, start: int = 0, seed: int = 0, rank: int = 0, world: int = 1
-    ) -> None:
-        self.length = length
-        self.batch_size = batch_size
-        self.steps = steps
-        self.start = start
-        self.seed = seed
-        self.rank = rank
-        self.world = world
+    length: int
+    batch_size: int
+    steps: int
+    start: int = 0
+    seed: int = 0
+    rank: int = 0
+    world: int = 1
 
     def __len__(self) -> int:
-        return self.steps  # of the whole run: a resumed Lightning loop goes on counting from ``start``
+        return self.steps  # of the whole run: Lightning's loop counts from ``start`` after a resume
 
     def __iter__(self) -> Iterator[list[Draw]]:
         share = self.batch_size // self.world
@@ -61,11 +66,11 @@ class StreamBatchSampler(Sampler[list[Draw]]):
 
 
 class ShardSampler(Sampler[int]):
-    """Every ``world``-th image from ``rank`` on: none twice, unlike torch's DistributedSampler, which pads.
+    """Every ``world``-th image, starting at ``rank``. No image is repeated, unlike in torch's DistributedSampler.
 
     Args:
         length: Number of images.
-        rank: This process.
+        rank: Index of this process.
         world: Number of processes.
     """
 

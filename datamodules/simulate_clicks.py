@@ -1,70 +1,90 @@
 """Clicks simulated from dense annotation, Sec. 6.4."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from datamodules.annotations import Annotation
+from datamodules.annotations import Annotation, Points, pixel_centers, pixel_indices
+
+
+class Component(NamedTuple):
+    """An 8-connected component of a region.
+
+    Args:
+        label: Class index of the region.
+        box: Rows and columns of its bounding box.
+        mask: bool (h, w), the component in that box.
+    """
+
+    label: int
+    box: tuple[slice, slice]
+    mask: NDArray[np.bool_]
+
+
+def find_components(instances: NDArray[np.integer], classes: Mapping[int, int]) -> Iterator[Component]:
+    """Yield components in order of region value.
+
+    Args:
+        instances: (H, W), a value per region.
+        classes: Class index per value. Other values are skipped.
+    """
+    for value in np.unique(instances).tolist():
+        if value in classes:
+            count, components, stats, _ = cv2.connectedComponentsWithStats((instances == value).astype(np.uint8))
+            for component in range(1, count):
+                left, top, width, height, _ = stats[component].tolist()
+                box = slice(top, top + height), slice(left, left + width)
+                yield Component(classes[value], box, components[box] == component)
 
 
 @dataclass(frozen=True)
 class ClickSimulator:
-    """One click per 8-connected component of every region: its centroid or, if that lies outside, a pixel near it.
+    """One click per 8-connected component of every region.
 
-    Where Sec. 6.4 leaves a choice, it is an option whose default is the reading we recommend.
+    The click is the pixel that contains the centroid. If that pixel lies outside the component, the click is the first
+    pixel whose distance to the centroid is at least d_min + ``inset`` (d_max - d_min), where d_min and d_max are the
+    distances of the nearest and the farthest pixel: close to the centroid, but off the boundary.
 
     Args:
-        min_area: Components of stuff smaller than this are skipped, pixels. 256 is the paper's for 1024 x 2048 images.
-        things: Classes of countable objects, whose components are never skipped for their size.
-        round_centroid: Test whether the pixel nearest to the centroid belongs to the component; false takes the pixel
-            that contains the centroid in continuous coordinates' lower corner (floor of the mean index).
-        inset: For a centroid outside: the first pixel whose distance to the centroid is this share of the way from the
-            smallest to the largest distance, so that the click stays off the boundary.
-        inset_by_rank: Read ``inset`` as a share of the sorted pixels instead of the range of distances.
+        min_area: Skip smaller components of stuff, pixels. The paper's 256 is for images of 1024 x 2048 pixels.
+        things: Classes of countable objects. Their components are never skipped.
+        inset: Share of the range of distances, in [0, 1].
     """
 
     min_area: int = 256
     things: frozenset[int] = frozenset()
-    round_centroid: bool = True
     inset: float = 0.025
-    inset_by_rank: bool = False
 
-    def __call__(self, instances: NDArray[np.integer], classes: dict[int, int]) -> list[Annotation]:
-        """Return clicks in order of region value, then of component.
+    def __call__(
+        self, instances: NDArray[np.integer], classes: Mapping[int, int], rng: np.random.Generator | None = None
+    ) -> list[Annotation]:
+        """Return clicks at pixel centers, in order of region value, then of component.
 
         Args:
-            instances: (H, W), a value per region; a label map will do, then touching objects of a class share a click.
-            classes: Class index of each value that gets clicks; other values are skipped.
+            instances: (H, W), a value per region. In a label map, touching objects of a class share a click.
+            classes: Class index per value. Other values are skipped.
+            rng: Ignored; scribbles are called with it.
         """
         clicks = []
-        for value in np.unique(instances).tolist():
-            if value not in classes:
-                continue
-            label = classes[value]
-            smallest = 1 if label in self.things else self.min_area
-            region = (instances == value).astype(np.uint8)
-            count, components, stats, _ = cv2.connectedComponentsWithStats(region, connectivity=8)
-            for component in range(1, count):
-                if stats[component, cv2.CC_STAT_AREA] >= smallest:
-                    left, top = stats[component, cv2.CC_STAT_LEFT], stats[component, cv2.CC_STAT_TOP]
-                    width, height = stats[component, cv2.CC_STAT_WIDTH], stats[component, cv2.CC_STAT_HEIGHT]
-                    box = components[top : top + height, left : left + width] == component
-                    point = np.array([left, top]) + self._place(box)
-                    clicks.append(Annotation(label, point[None] + 0.5))  # the center of that pixel
+        for label, (rows, columns), mask in find_components(instances, classes):
+            if label in self.things or np.count_nonzero(mask) >= self.min_area:
+                x, y = self._place(mask)
+                clicks.append(Annotation(label, pixel_centers(np.array([[columns.start + x, rows.start + y]]))))
         return clicks
 
-    def _place(self, component: NDArray[np.bool_]) -> NDArray[np.float64]:
-        """Return the (x, y) pixel index of the click in the bounding box of a component."""
+    def _place(self, component: NDArray[np.bool_]) -> Points:
+        """Return the (x, y) index of the click in the bounding box of a component."""
         pixels = np.argwhere(component)[:, ::-1].astype(np.float64)  # row by row: ties go to the upper left
         centroid = pixels.mean(0)
-        nearest = np.floor(centroid + 0.5 if self.round_centroid else centroid).astype(int)
-        if component[nearest[1], nearest[0]]:
-            return np.asarray(nearest, dtype=np.float64)
+        nearest = pixel_indices(pixel_centers(centroid))
+        x, y = nearest.astype(int)
+        if component[y, x]:
+            return nearest
         distance = np.hypot(*(pixels - centroid).T)
         order = np.argsort(distance, kind="stable")
-        if self.inset_by_rank:
-            return np.asarray(pixels[order[int(self.inset * (len(order) - 1))]])
         sought = distance.min() + self.inset * (distance.max() - distance.min())
         return np.asarray(pixels[order[np.searchsorted(distance[order], sought)]])

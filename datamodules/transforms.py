@@ -1,4 +1,4 @@
-"""Augmentation: image, labels, validity and vectors moved by one warp."""
+"""Augmentation: one warp of image, labels and validity."""
 
 from dataclasses import dataclass
 from math import floor
@@ -8,30 +8,37 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from datamodules.annotations import Annotation, LabelMap, drop_outside, rasterize
+from datamodules.annotations import (
+    Annotation,
+    LabelMap,
+    Matrix,
+    drop_outside,
+    fractional_indices,
+    pixel_centers,
+    rasterize,
+)
 from datamodules.io.errors import InputError
 from datamodules.sample import IGNORE_INDEX, Sample
 
 Image = NDArray[np.uint8]
 Labels = LabelMap | list[Annotation]
-Matrix = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class RandomScaleCropFlip:
     """Random scale, crop and horizontal flip, Sec. 4.1.
 
-    Vectors are moved as coordinates and drawn after the warp, so that no click vanishes, grows or shrinks.
+    Clicks and scribbles are mapped as coordinates and drawn after the warp: none vanishes, grows or shrinks.
 
     Args:
         crop: Side of the square output, pixels.
         scale: Bounds of the uniform zoom of the image, as in DeepLab.
         flip: Probability of the horizontal flip.
-        window_scale: Draw ``scale`` as the size of the window in the image over the crop, as the authors' code does,
-            instead of its inverse, the zoom: images are then reduced more often than enlarged.
+        window_scale: Draw the inverse of the zoom from ``scale``, as the authors' code does: the side of the window in
+            the image over ``crop``. Images are then reduced more often than enlarged.
 
     Raises:
-        InputError: A crop below 1, bounds of the zoom that are not positive and in order.
+        InputError: ``crop`` is below 1, or ``scale`` is not positive and in order.
     """
 
     crop: int
@@ -41,43 +48,51 @@ class RandomScaleCropFlip:
 
     def __post_init__(self) -> None:
         if self.crop < 1:
-            raise InputError(f"crop is {self.crop}; it needs at least 1 pixel.")
+            raise InputError(f"crop is {self.crop}; use at least 1 pixel.")
         if not 0 < self.scale[0] <= self.scale[1]:
-            raise InputError(f"scale is {self.scale}; give the least and the greatest zoom, both positive.")
+            raise InputError(f"scale is {self.scale}; use positive bounds of the zoom, the smaller one first.")
 
     def __call__(
         self, image: Image, labels: Labels, name: str, rng: np.random.Generator, stroke_width: int = 1
     ) -> Sample:
-        """Return a sample of ``crop`` x ``crop`` pixels; padding is black, unlabeled and not valid.
+        """Return a random crop. Padding is black, unlabeled and not valid.
 
         Args:
             image: uint8 (H, W, 3), RGB.
-            labels: Vectors in pixels of ``image``, or a map, uint8 (H, W), warped to the nearest pixel.
-            name: Passed on.
+            labels: Annotations in pixels of ``image``, or a label map, uint8 (H, W), warped to the nearest pixel.
+            name: Name of the image.
             rng: Source of all randomness.
-            stroke_width: Width of clicks and strokes, pixels of the output, odd.
+            stroke_width: Width of clicks and scribbles, pixels of the output, odd.
+
+        Returns:
+            Image, target and validity of ``crop`` x ``crop`` pixels.
         """
         height, width = image.shape[:2]
         matrix = self.draw_matrix(height, width, rng)
-        centers = _between_centers(matrix)
+        centers = _to_indices(matrix)
         rows_read, rows = _along(centers, 1, height, self.crop)
         columns_read, columns = _along(centers, 0, width, self.crop)
         planes = _warp(image, centers, (rows_read, columns_read), self.crop)
-        valid = np.ones((self.crop, self.crop), dtype=np.bool_)
+        valid = np.zeros((self.crop, self.crop), dtype=np.bool_)
+        valid[rows, columns] = True
         padded = rows.stop - rows.start < self.crop or columns.stop - columns.start < self.crop
         if padded:
-            valid[: rows.start] = valid[rows.stop :] = False
-            valid[:, : columns.start] = valid[:, columns.stop :] = False
             planes[:, ~valid] = 0
         if isinstance(labels, list):
-            target = self._draw_vectors(labels, matrix, (height, width), valid if padded else None, stroke_width)
+            inside = drop_outside(labels, (height, width))
+            target = rasterize(inside, valid.shape, stroke_width, matrix)
+            if (
+                padded
+            ):  # wide clicks and scribbles stop at the border of the image, on which a click keeps its own pixel
+                clicks = [annotation for annotation in inside if annotation.is_click]
+                target = np.where(valid, target, rasterize(clicks, valid.shape, 1, matrix))
         else:
             warped = cv2.warpAffine(labels, centers, valid.shape, flags=cv2.INTER_NEAREST, borderValue=IGNORE_INDEX)
             target = np.asarray(warped, dtype=np.uint8)
-        return _from_planes(planes, target, valid, name)
+        return to_sample(planes, target, valid, name)
 
     def draw_matrix(self, height: int, width: int, rng: np.random.Generator) -> Matrix:
-        """Draw the 3 x 3 map from continuous input to output coordinates.
+        """Draw the (3, 3) map from input to output coordinates.
 
         The crop lies inside the scaled image where it fits, and the image is centered in the crop where it does not.
         """
@@ -90,54 +105,42 @@ class RandomScaleCropFlip:
             return np.array([[-zoom, 0, self.crop - left], [0, zoom, top], [0, 0, 1]])
         return np.array([[zoom, 0, left], [0, zoom, top], [0, 0, 1]])
 
-    def _draw_vectors(
-        self,
-        annotations: list[Annotation],
-        matrix: Matrix,
-        size: tuple[int, int],
-        valid: NDArray[np.bool_] | None,
-        stroke_width: int,
-    ) -> LabelMap:
-        """Move the vectors of an image of ``size`` (H, W), and draw them where the crop is valid."""
-        clicks = _move_clicks(annotations, matrix, size)
-        if all(a.is_click for a in annotations):
-            target = _draw_clicks(clicks, self.crop, stroke_width)
-        else:
-            moved = [_move(a, matrix) for a in drop_outside(annotations, size)]
-            target = rasterize(moved, (self.crop, self.crop), stroke_width)
-        if valid is None:
-            return target
-        return np.where(valid, target, _draw_clicks(clicks, self.crop, 1))  # one on the border keeps its own pixel
 
-
-def to_sample(image: Image, target: LabelMap, valid: NDArray[np.bool_], name: str) -> Sample:
-    """Turn arrays into a sample, without a copy where the layout allows.
+def to_sample(planes: Image, target: LabelMap, valid: NDArray[np.bool_], name: str) -> Sample:
+    """Wrap arrays into a sample without copying.
 
     Args:
-        image: uint8 (H, W, 3), RGB.
-        target: uint8 (H, W).
+        planes: uint8 (3, H, W), RGB.
+        target: uint8 (H, W), class index or IGNORE_INDEX.
         valid: bool (H, W).
-        name: Passed on.
+        name: Name of the image.
     """
-    return _from_planes(np.ascontiguousarray(image.transpose(2, 0, 1)), target, valid, name)
-
-
-def _from_planes(planes: Image, target: LabelMap, valid: NDArray[np.bool_], name: str) -> Sample:
     return Sample(
         image=torch.from_numpy(planes), target=torch.from_numpy(target), valid=torch.from_numpy(valid), name=name
     )
 
 
-def _between_centers(matrix: Matrix) -> Matrix:
-    """Return the 2 x 3 map for OpenCV, which puts the centers of pixels at integers."""
+def _to_indices(matrix: Matrix) -> Matrix:
+    """Convert a map of coordinates to a (2, 3) map of indices, which OpenCV uses."""
     (scale_x, _, left), (_, scale_y, top) = matrix[:2].tolist()
-    return np.array([[scale_x, 0, scale_x / 2 + (left - 0.5)], [0, scale_y, scale_y / 2 + (top - 0.5)]])
+    return np.array(
+        [
+            [scale_x, 0, scale_x * pixel_centers(0.0) + fractional_indices(left)],
+            [0, scale_y, scale_y * pixel_centers(0.0) + fractional_indices(top)],
+        ]
+    )
 
 
 def _along(centers: Matrix, axis: int, side: int, crop: int) -> tuple[slice, slice]:
-    """Return which of ``side`` pixels are read along x (axis 0) or y, and which of ``crop`` pixels lie in the image.
+    """Return the pixels of the image that are read along x (axis 0) or y (axis 1), and the valid pixels of the crop.
 
-    A pixel of the crop does if the nearest pixel is one of the image, and ties are left to OpenCV.
+    A pixel of the crop is valid if its nearest neighbor lies in the image. OpenCV breaks ties.
+
+    Args:
+        centers: (2, 3), map of indices.
+        axis: 0 or 1.
+        side: Width or height of the image, pixels.
+        crop: Side of the crop, pixels.
     """
     scale, offset = float(centers[axis, axis]), float(centers[axis, 2])
     ends = (-offset / scale, (crop - 1 - offset) / scale)
@@ -154,9 +157,9 @@ def _along(centers: Matrix, axis: int, side: int, crop: int) -> tuple[slice, sli
 
 
 def _warp(image: Image, centers: Matrix, window: tuple[slice, slice], crop: int) -> Image:
-    """Return the bilinear crop, uint8 (3, crop, crop). The border is repeated, or black would bleed into valid pixels.
+    """Return the bilinear crop, uint8 (3, crop, crop). Edge pixels are repeated: black would bleed into valid pixels.
 
-    OpenCV warps four channels in half the time of three, to the same values; only what is read is turned into four.
+    OpenCV warps four channels in half the time of three, to the same values. Only ``window`` is read and converted.
     """
     four = np.empty((*image.shape[:2], 4), dtype=np.uint8)
     cv2.cvtColor(image[window], cv2.COLOR_RGB2RGBA, four[window])
@@ -164,35 +167,3 @@ def _warp(image: Image, centers: Matrix, window: tuple[slice, slice], crop: int)
     planes = np.empty((4, crop, crop), dtype=np.uint8)
     cv2.split(warped, list(planes))
     return planes[:3]
-
-
-def _move(annotation: Annotation, matrix: Matrix) -> Annotation:
-    points = annotation.points
-    if annotation.is_click:
-        points = np.floor(points) + 0.5  # a click stands for its pixel, whose center moves, mirrored exactly by a flip
-    return Annotation(annotation.label, points @ matrix[:2, :2].T + matrix[:2, 2])
-
-
-def _move_clicks(
-    annotations: list[Annotation], matrix: Matrix, size: tuple[int, int]
-) -> list[tuple[int, float, float]]:
-    """Do the same to the clicks in an image of ``size`` (H, W) alone; return class, x and y of each."""
-    (scale_x, _, left), (_, scale_y, top) = matrix[:2].tolist()
-    moved = []
-    for annotation in annotations:
-        if annotation.is_click:
-            x, y = annotation.points[0].tolist()
-            if 0 <= x < size[1] and 0 <= y < size[0]:
-                moved.append((annotation.label, (floor(x) + 0.5) * scale_x + left, (floor(y) + 0.5) * scale_y + top))
-    return moved
-
-
-def _draw_clicks(clicks: list[tuple[int, float, float]], crop: int, width: int) -> LabelMap:
-    """Do what ``rasterize`` does to clicks, in a tenth of its time."""
-    labels = np.full((crop, crop), IGNORE_INDEX, dtype=np.uint8)
-    reach = width // 2
-    for label, x, y in clicks:
-        column, row = floor(x), floor(y)
-        rows, columns = (slice(max(0, place - reach), max(0, place + reach + 1)) for place in (row, column))
-        labels[rows, columns] = label
-    return labels

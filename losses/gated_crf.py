@@ -1,46 +1,50 @@
 """The Gated CRF loss, Eqs. 1 to 11, as a module and as a function."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from losses import checks
-from losses.autograd import FILTERS, choose_engine, pairwise_energy
+from losses.autograd import pairwise_energy
+from losses.engines import choose_engine
 from losses.engines import tensor as tensor_form
 from losses.global_batch import global_mean
 from losses.kernel_mosaic import mosaic
-from losses.kernels import GaussianKernel, mix, radius_for
-
-ENGINES = ("auto", *FILTERS, "tensor")
+from losses.kernels import GaussianKernel, Neighborhood, mix, radius_for
 
 
 class GatedCRFLoss(nn.Module):
-    """Gated pairwise energy per destination pixel, Eqs. 4, 5 and 10, of the batch of all processes together.
+    """Gated pairwise energy per destination pixel, Eqs. 4, 5 and 10, of the batches of all processes together.
 
-    Computed in float32 or wider, also under autocast: exponents reach hundreds and sums 120 terms. Differentiable once,
-    in the predictions and in features that require it. As 1 - y y cancels for confident predictions, the value is exact
-    to about 1e-7 of the sum of the kernel, 92 for that of Sec. 4.1, and no better; the gradient is not affected.
+    Eqs. 9 and 11 are computed in :mod:`losses.autograd`, or by the engine "tensor" in the paper's own form.
 
-    Beside the gradient, "fused" and "shifted" need less than half of its size at 19 classes and more, in maps of one
-    channel. A compatibility adds a copy of the predictions, an asymmetric one two, and so do other layouts than NCHW.
+    The loss is computed in float32 or wider, also under autocast: exponents reach hundreds and sums have 120 terms. It
+    is differentiable once, in the predictions and in features that require a gradient. The value is exact to about 1e-7
+    of the sum of the kernel (92 for the kernel of Sec. 4.1), since 1 - y . y cancels for confident predictions. The
+    gradient is not affected.
+
+    At C >= 19, "fused" and "shifted" need less memory beside the gradient than half of its size. A compatibility
+    adds one copy of the predictions, an asymmetric one two copies, and a memory layout other than NCHW one copy.
 
     Args:
         kernels: Terms of the mixture K. ``None`` is the single RGBXY kernel of Sec. 4.1.
-        radius: Neighborhood radius r >= 1 in pixels of the logits grid; the window has side 2r + 1. ``None`` is 5, or
-            what ``epsilon`` asks for.
+        radius: Neighborhood radius r >= 1, in pixels of the logits grid; the window has side 2r + 1. ``None`` is 5, or
+            follows from ``epsilon``.
         compatibility: mu, (C, C), non-negative with a zero diagonal. ``None`` is the Potts model, Eq. 2.
-        authors_denominator: Divide as the authors' code does when there is a source mask but no destination mask: by
-            the number of source pixels. Otherwise, and by default, by the number of destination pixels, Eq. 10.
-        engine: "auto" takes the fastest for the device: "fused" (a Triton kernel) on GPUs, "banded" (matrix products)
-            on CPUs, "shifted" elsewhere and where Triton is missing. "tensor" is the form of Sec. 6.2, the reference.
-        epsilon: Instead of ``radius``, the tolerated loss of signal, in (0, 1), see :func:`losses.radius_for`.
-        debug: Check at every call that predictions and features are finite, and predictions probabilities. It waits
-            for the device and cannot be compiled.
+        authors_denominator: With a source mask and no destination mask, divide by the number of source pixels, as the
+            authors' code does. Otherwise, and by default, divide by the number of destination pixels, Eq. 10.
+        engine: "auto" uses the fastest one for the device: "fused" (a Triton kernel) on GPUs, "banded" (matrix
+            products) on CPUs, and "shifted" elsewhere or without Triton. "tensor" is the reference, Sec. 6.2.
+        epsilon: Tolerated loss of signal, in (0, 1), instead of ``radius``; see :func:`losses.radius_for`.
+        debug: Check in every call that predictions are probabilities and features are finite. This synchronizes with
+            the device and cannot be compiled.
 
     Raises:
-        ValueError: A radius below 1, or one beside an epsilon; an unknown engine; a compatibility that is not as above.
+        ValueError: If ``radius`` is below 1 or given together with ``epsilon``, the engine is unknown, or
+            ``compatibility`` is not as described.
     """
 
     compatibility: Tensor | None
@@ -57,7 +61,7 @@ class GatedCRFLoss(nn.Module):
     ) -> None:
         super().__init__()
         self.kernels = [GaussianKernel()] if kernels is None else list(kernels)
-        checks.settings(self.kernels, radius, epsilon, engine, ENGINES)
+        checks.settings(self.kernels, radius, epsilon, engine)
         if radius is None:
             radius = 5 if epsilon is None else radius_for(self.kernels, epsilon)
         self.radius = radius
@@ -78,25 +82,25 @@ class GatedCRFLoss(nn.Module):
         """Return the scalar loss.
 
         Args:
-            probs: Class probabilities, float (N, C, H, W), summing to 1 over C.
-            features: Per modality, float (N, D, H', W'): ``{"rgb": standardized image}``. "xy" is implied. Larger maps
-                than ``probs`` are average-pooled to it. Values may be anything where both gates are closed.
-            source: m^src, bool (N, H', W'): pixels that may send energy. ``None`` is all. At another size than
-                ``probs``, a cell is set only if all its pixels are.
-            destination: m^dst, likewise: pixels that may receive it.
+            probs: y, class probabilities, float (N, C, H, W), summing to 1 over C.
+            features: Feature maps by modality, float (N, D, H', W'), for example ``{"rgb": standardized image}``. "xy"
+                is implicit. Maps larger than ``probs`` are average-pooled to its size. Values may be NaN where both
+                gates are closed.
+            source: m^src, bool (N, H', W'): pixels that may send energy. ``None`` is all pixels. At a size other than
+                that of ``probs``, a cell is set only if all its pixels are.
+            destination: m^dst, same format as ``source``: pixels that may receive energy.
 
         Raises:
-            ValueError: A missing feature map; maps, masks or classes of another type or shape than above.
+            ValueError: If a feature map is missing, or types, shapes or devices are not as described.
         """
         checks.inputs(probs, features, source, destination, self.kernels, self.compatibility)
         with torch.autocast(probs.device.type, enabled=False):
-            size = probs.shape[-2:]
-            wide = torch.promote_types(probs.dtype, torch.float32)
-            used = [name for name in features if any(name in kernel.modalities for kernel in self.kernels)]
-            maps = {name: _pool(features[name].to(wide), size) for name in used}
+            size, wide = probs.shape[-2:], torch.promote_types(probs.dtype, torch.float32)
+            used = {name for kernel in self.kernels for name in kernel.modalities}
+            maps = {name: _pool(x.to(wide), size) for name, x in features.items() if name in used}
             src, dst = (_pool_gate(mask, probs) for mask in (source, destination))
             if source is not None and destination is not None:
-                hidden = ~(src | dst).unsqueeze(1)  # missing depth, say, may be NaN there
+                hidden = ~(src | dst).unsqueeze(1)  # there, missing values such as depth may be NaN
                 maps = {name: x.masked_fill(hidden, 0) for name, x in maps.items()}
             if self.debug:
                 checks.values(probs, maps)
@@ -105,17 +109,17 @@ class GatedCRFLoss(nn.Module):
             return global_mean(energy, (src if by_source else dst).sum())
 
     def draw_kernels(self, features: Mapping[str, Tensor], size: Sequence[int]) -> Tensor:
-        """Return K, relative to its value at the anchors, around anchors one window apart, for a picture.
+        """Return a picture of the kernels: K around anchors one window apart, relative to K at the anchor.
 
         Args:
-            features: As for :meth:`forward`.
+            features: Same format as in :meth:`forward`.
             size: (H, W) of the logits grid.
 
         Returns:
-            float (N, H', W') in [0, 1], see :func:`losses.kernel_mosaic.mosaic`.
+            Float (N, H', W') in [0, 1]; see :func:`losses.kernel_mosaic.mosaic`.
         """
         used = {name for kernel in self.kernels for name in kernel.modalities}
-        maps = {name: _pool(features[name].float(), torch.Size(size)) for name in features if name in used or not used}
+        maps = {name: _pool(x.float(), torch.Size(size)) for name, x in features.items() if name in used or not used}
         kernels = mosaic(maps, self.kernels, self.radius)
         return (kernels / sum(kernel.weight for kernel in self.kernels)).clamp(0, 1)
 
@@ -129,7 +133,8 @@ class GatedCRFLoss(nn.Module):
         features = list(maps.values()) or [probs[:, :0].to(wide)]
         stacked = features[0] if len(features) == 1 else torch.cat(features, dim=1)
         mixture = mix(self.kernels, {name: x.shape[1] for name, x in maps.items()})
-        return pairwise_energy(probs, stacked, source, destination, mu, self.symmetric, mixture, self.radius, engine)
+        neighborhood = Neighborhood(stacked, source, destination, mixture, self.radius)
+        return pairwise_energy(probs, neighborhood, mu, self.symmetric, engine)
 
 
 def gated_crf_loss(
@@ -137,18 +142,10 @@ def gated_crf_loss(
     features: Mapping[str, Tensor],
     source: Tensor | None = None,
     destination: Tensor | None = None,
-    *,
-    kernels: Sequence[GaussianKernel] | None = None,
-    radius: int | None = None,
-    compatibility: Sequence[Sequence[float]] | Tensor | None = None,
-    authors_denominator: bool = False,
-    engine: str = "auto",
-    epsilon: float | None = None,
-    debug: bool = False,
+    **options: Any,
 ) -> Tensor:
-    """Return the scalar loss: :class:`GatedCRFLoss` for one call, with the same arguments, shapes and errors."""
-    loss = GatedCRFLoss(kernels, radius, compatibility, authors_denominator, engine, epsilon, debug)
-    return loss(probs, features, source, destination)  # type: ignore[no-any-return]
+    """Return the scalar loss: :class:`GatedCRFLoss` with these ``options``, called once."""
+    return GatedCRFLoss(**options)(probs, features, source, destination)  # type: ignore[no-any-return]
 
 
 def _pool(feature: Tensor, size: torch.Size) -> Tensor:
@@ -156,12 +153,12 @@ def _pool(feature: Tensor, size: torch.Size) -> Tensor:
 
 
 def _pool_gate(mask: Tensor | None, probs: Tensor) -> Tensor:
-    """Bring a bool mask (N, H', W') to the grid of ``probs``: set where all pixels of a cell are."""
+    """Pool a bool mask, (N, H', W'), to the grid of ``probs``: a cell is set if all its pixels are."""
     n, _, height, width = probs.shape
     if mask is None:
         return torch.ones(n, height, width, dtype=torch.bool, device=probs.device)
     if mask.shape[-2:] == probs.shape[-2:]:
-        return mask.clone()  # what is saved for the backward pass may not change under it
-    if mask.shape[-2] % height == 0 and mask.shape[-1] % width == 0:  # without a copy of the mask in floats
+        return mask.clone()  # the caller may change the mask before the backward pass
+    if mask.shape[-2] % height == 0 and mask.shape[-1] % width == 0:  # needs no float copy of the mask
         return mask.reshape(n, height, mask.shape[-2] // height, width, -1).all(-1).all(2)
     return F.adaptive_max_pool2d((~mask).unsqueeze(1).float(), (height, width)).squeeze(1) == 0

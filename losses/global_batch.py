@@ -1,4 +1,4 @@
-"""Means over the global batch, whatever number of processes shares it."""
+"""Sums and means over the global batch: the batches of all processes together."""
 
 import torch
 import torch.distributed as dist
@@ -6,10 +6,9 @@ from torch import Tensor
 
 
 def sum_over_processes(count: Tensor) -> Tensor:
-    """Return the sum of ``count`` over all processes, without a gradient; alone, ``count`` itself.
+    """Return the sum of ``count`` over all processes, without a gradient.
 
-    Args:
-        count: Of any shape and dtype, the same in every process. Every process must call.
+    Every process must call this function, with the same shape and dtype.
     """
     if not (dist.is_available() and dist.is_initialized()):
         return count.detach()
@@ -19,14 +18,14 @@ def sum_over_processes(count: Tensor) -> Tensor:
 
 
 def global_mean(total: Tensor, count: Tensor) -> Tensor:
-    """Return the share of this process in the mean over the global batch, times the number of processes.
+    """Return this process's share of the mean over the global batch, times the number of processes.
 
-    DDP averages gradients over the processes, so theirs become those of the mean over the global batch, and the average
-    of the returned values is that mean. A mean within each process would give labels less weight where there are more.
+    DDP averages gradients over processes, which then gives the gradient of the global mean. The average of the returned
+    values is that mean. Means within each process would give less weight to labels in processes with many of them.
 
     Args:
-        total: Scalar, summed over the samples of this process.
-        count: Scalar, what to divide by, likewise. If it is 0 in all processes, the sum is returned.
+        total: Scalar, the sum over the samples of this process.
+        count: Scalar, the number of summands of this process. If it is 0 in all processes, the sum is returned.
     """
     count = sum_over_processes(count)
     processes = dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1

@@ -1,4 +1,4 @@
-"""Kernels made visible: K around anchors that lie one window apart, Fig. 2."""
+"""Pictures of the kernel mixture K, Fig. 2."""
 
 from collections.abc import Mapping, Sequence
 
@@ -12,12 +12,12 @@ def mosaic(features: Mapping[str, Tensor], kernels: Sequence[GaussianKernel], ra
     """Return K_ab of Eq. 1 for every pixel b and the anchor a at the center of its window.
 
     Args:
-        features: Per modality, float (N, D, H, W) on the logits grid.
+        features: Feature maps by modality, float (N, D, H, W) on the logits grid.
         kernels: Terms of the mixture.
-        radius: r; the grid is cut into windows of side 2 r + 1, and an incomplete one at the border is left out.
+        radius: r, pixels. The grid is cut into windows of side 2r + 1; incomplete windows at the border are dropped.
 
     Returns:
-        float (N, H', W') of the cut grid; at an anchor it is the sum of the weights.
+        Float (N, H', W') of the cut grid. The value at an anchor is the sum of the weights.
     """
     side, offsets = 2 * radius + 1, range(-radius, radius + 1)
     first = next(iter(features.values()))

@@ -1,10 +1,12 @@
-"""The Gaussian kernel mixture K of Eqs. 1 and 2, shared by every engine."""
+"""Gaussian kernels, their mixture K (Eqs. 1 and 2), and the gated neighborhood of a pixel."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, count
 from math import exp, isfinite
 from typing import NamedTuple
+
+from torch import Tensor
 
 SPATIAL = "xy"
 
@@ -14,13 +16,13 @@ class GaussianKernel:
     """One term w k(f_a, f_b) of the mixture, Eqs. 1 and 2.
 
     Args:
-        sigma: Bandwidth per modality, > 0. "xy" is in pixels of the logits grid and needs no feature map; every other
-            key names a feature map and is in its units. The default is the RGBXY kernel of Sec. 4.1, where color is
-            standardized, so that 0.1 is about 5.8 of 255 grey levels.
-        weight: w, any sign.
+        sigma: Bandwidth of each modality, > 0. "xy" is the position, in pixels of the logits grid, and needs no feature
+            map. Every other key names a feature map, and its bandwidth has the units of that map. The default is the
+            RGBXY kernel of Sec. 4.1 for standardized colors, where 0.1 is about 5.8 gray levels of 255.
+        weight: w, of any sign.
 
     Raises:
-        ValueError: No bandwidth, or one that is not positive; a weight that is not finite.
+        ValueError: If there is no bandwidth, one is not positive and finite, or the weight is not finite.
     """
 
     sigma: Mapping[str, float] = field(default_factory=lambda: {"rgb": 0.1, SPATIAL: 6.0})
@@ -28,12 +30,10 @@ class GaussianKernel:
 
     def __post_init__(self) -> None:
         if not self.sigma:
-            raise ValueError(
-                "A GaussianKernel needs at least one bandwidth, for example sigma={'rgb': 0.1, 'xy': 6.0}."
-            )
+            raise ValueError("sigma is empty; give at least one bandwidth, for example sigma={'rgb': 0.1, 'xy': 6.0}.")
         for modality, sigma in self.sigma.items():
             if not 1e-9 < sigma < 1e9:
-                raise ValueError(f"sigma[{modality!r}] is {sigma}; a bandwidth must be positive, and finite.")
+                raise ValueError(f"sigma[{modality!r}] is {sigma}; a bandwidth must be positive and finite.")
         if not isfinite(self.weight):
             raise ValueError(f"weight is {self.weight}; the weight of a kernel must be finite.")
 
@@ -43,27 +43,27 @@ class GaussianKernel:
         return [name for name in self.sigma if name != SPATIAL]
 
     def at_distance(self, dy: int, dx: int) -> float:
-        """Half the squared spatial distance in units of the bandwidth, 0 without "xy"; offsets in pixels."""
+        """Return (dy^2 + dx^2) / (2 sigma_xy^2) for an offset in pixels; 0 without "xy"."""
         return (dy**2 + dx**2) / (2 * self.sigma[SPATIAL] ** 2) if SPATIAL in self.sigma else 0.0
 
 
 class Mixture(NamedTuple):
-    """The mixture K in plain numbers, over all feature maps concatenated: what the engines compute with.
+    """The mixture K as plain numbers, over all feature maps concatenated. The engines compute with it.
 
-    K_ab = sum over p of weights[p] exp(-sum over d of precision_d (f_a,d - f_b,d)^2 - spatial[p] |a - b|^2).
+    K_ab = sum_p weights[p] exp(-sum_d precision_pd (f_a,d - f_b,d)^2 - spatial[p] |a - b|^2).
     """
 
     weights: list[float]
-    """Per kernel, w."""
+    """w of each kernel."""
     spatial: list[float]
-    """Per kernel, 1 / (2 sigma_xy^2) in 1 / pixel^2; 0 without "xy"."""
+    """1 / (2 sigma_xy^2) of each kernel, in 1 / pixel^2; 0 without "xy"."""
     precisions: list[float]
-    """Per kernel and modality, kernel by kernel, 1 / (2 sigma^2); 0 where the kernel does not read the modality."""
+    """1 / (2 sigma^2) of each kernel and modality, kernel by kernel; 0 where a kernel does not read the modality."""
     widths: list[int]
-    """Channels of each modality."""
+    """Number of channels of each modality."""
 
     def terms(self) -> Iterator[tuple[float, float, list[tuple[int, float]]]]:
-        """Yield per kernel its weight, its spatial precision, and the channels that it reads with their precisions."""
+        """Yield the weight and the spatial precision of each kernel, and its channels with their precisions."""
         starts = list(accumulate(self.widths, initial=0))
         for p, (weight, spatial) in enumerate(zip(self.weights, self.spatial, strict=True)):
             precisions = self.precisions[p * len(self.widths) : (p + 1) * len(self.widths)]
@@ -76,8 +76,28 @@ class Mixture(NamedTuple):
             yield weight, spatial, channels
 
 
+class Neighborhood(NamedTuple):
+    """All pairs of pixels with their weights w_ab = K_ab (G_ab + sign G_ba), which define the operator W.
+
+    G_ab is 1 where b is in the window Omega_r(a) without a, ``destination`` is open at a and ``source`` at b.
+    """
+
+    features: Tensor
+    """f, float (N, D, H, W): the modalities of ``mixture``, concatenated."""
+    source: Tensor
+    """m^src, bool (N, H, W)."""
+    destination: Tensor
+    """m^dst, bool (N, H, W)."""
+    mixture: Mixture
+    """The kernels K."""
+    radius: int
+    """r, pixels."""
+    sign: int = 1
+    """1 for the symmetric part of the gates, -1 for the antisymmetric part."""
+
+
 def mix(kernels: Sequence[GaussianKernel], widths: Mapping[str, int]) -> Mixture:
-    """Return the mixture of ``kernels`` over modalities of these widths, in this order."""
+    """Return the mixture of ``kernels`` over modalities with these numbers of channels, in this order."""
     return Mixture(
         [kernel.weight for kernel in kernels],
         [kernel.at_distance(0, 1) for kernel in kernels],
@@ -89,12 +109,11 @@ def mix(kernels: Sequence[GaussianKernel], widths: Mapping[str, int]) -> Mixture
 def radius_for(kernels: Sequence[GaussianKernel], epsilon: float) -> int:
     """Return the smallest radius whose window loses at most ``epsilon`` of the signal, Sec. 3, observation (3).
 
-    The signal of a pixel is sum_b |K_ab| over all b != a in a flat image without an end, and what lies outside
-    of Omega_r(a) is lost; colors can only lower K. With the sigma_xy = 6 of Sec. 4.1, the paper's r = 5 loses 59 %,
-    and r = 17 less than 1 %.
+    The signal of a pixel is the sum of |K_ab| over all b != a in an unbounded image of one color. The part outside of
+    Omega_r(a) is lost. With sigma_xy = 6 of Sec. 4.1, the paper's r = 5 loses 59 %, and r = 17 less than 1 %.
 
     Raises:
-        ValueError: An epsilon outside (0, 1), or a kernel without a bandwidth for "xy", which never fades.
+        ValueError: If ``epsilon`` is outside of (0, 1), or a kernel has no bandwidth for "xy" and so never fades.
     """
     if not 0 < epsilon < 1:
         raise ValueError(f"epsilon is {epsilon}; the tolerated loss of signal lies between 0 and 1, for example 0.05.")
@@ -102,20 +121,10 @@ def radius_for(kernels: Sequence[GaussianKernel], epsilon: float) -> int:
         if SPATIAL not in kernel.sigma:
             raise ValueError(f"{kernel} has no bandwidth for 'xy' and never fades; give it one, or give the radius.")
 
-    def line(kernel: GaussianKernel, radius: int) -> float:  # the kernel along one axis; a square window separates
-        return sum(exp(-kernel.at_distance(0, x)) for x in range(-radius, radius + 1))
+    def signal(kernel: GaussianKernel, radius: int) -> float:  # a square window separates into its two axes
+        line = sum(exp(-kernel.at_distance(0, x)) for x in range(-radius, radius + 1))
+        return abs(kernel.weight) * (line**2 - 1)
 
-    ends = [int(10 * kernel.sigma[SPATIAL]) + 1 for kernel in kernels]  # exp(-50) of the signal lies beyond
-    total = sum(abs(k.weight) * (line(k, end) ** 2 - 1) for k, end in zip(kernels, ends, strict=True))
-    for radius in count(1):
-        if sum(abs(k.weight) * (line(k, radius) ** 2 - 1) for k in kernels) >= (1 - epsilon) * total:
-            return radius
-    raise AssertionError  # the sum reaches the total
-
-
-def half_window(radius: int) -> Iterator[tuple[int, int]]:
-    """Yield (dy, dx) of one half of the window Omega_r without its center; the other half is its mirror image."""
-    for dy in range(radius + 1):
-        for dx in range(-radius, radius + 1):
-            if dy > 0 or dx > 0:
-                yield dy, dx
+    # Beyond 10 bandwidths, the kernel is below exp(-50).
+    total = sum(signal(kernel, int(10 * kernel.sigma[SPATIAL]) + 1) for kernel in kernels)
+    return next(r for r in count(1) if sum(signal(k, r) for k in kernels) >= (1 - epsilon) * total)

@@ -14,18 +14,18 @@ BALANCES = ("batch", "dataset")
 class PartialCrossEntropyLoss(nn.Module):
     """Mean cross-entropy over the labeled pixels of a batch, L_CE of Sec. 3.
 
-    With several processes the batch is that of all of them together, see :func:`losses.global_batch.global_mean`. A
-    batch, or the share of a process, without a label gives 0 with zero gradients, never NaN.
+    With several processes, the mean is over the batches of all processes, see :func:`losses.global_batch.global_mean`.
+    A batch without labels gives 0 with zero gradients, never NaN.
 
     Args:
-        class_weights: (C,), non-negative, or where they come from: "batch" weighs each class by its share p of the
-            labels of the batch as 1 / ln(1.1 + p), which the paper does for clicks on Cityscapes; "dataset" by its
-            share of all training labels, as the authors' code can. The mean is then the weighted mean. ``None`` is
-            uniform.
-        ignore_index: Target value of pixels without a label.
+        class_weights: Weights of the classes, (C,), non-negative; the mean is then the weighted mean. ``None`` is
+            uniform. "batch" weighs a class by its share p of the labels of the batch, as 1 / ln(1.1 + p), which the
+            paper does for clicks on Cityscapes. "dataset" uses its share of all training labels, an option of the
+            authors' code.
+        ignore_index: Target value of unlabeled pixels.
 
     Raises:
-        ValueError: A negative weight, or an unknown source of weights.
+        ValueError: If a weight is negative, or ``class_weights`` is another string.
     """
 
     class_weights: Tensor | None
@@ -49,7 +49,7 @@ class PartialCrossEntropyLoss(nn.Module):
         return self.balance == "dataset"
 
     def set_histogram(self, counts: Sequence[int]) -> None:
-        """Weigh the classes by their numbers of labels in the dataset."""
+        """Set the class weights from the number of labels of each class in the dataset, (C,)."""
         self.class_weights = frequency_weights(torch.as_tensor(counts))
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
@@ -60,7 +60,7 @@ class PartialCrossEntropyLoss(nn.Module):
             target: Integer (N, H, W), class index or ``ignore_index``.
 
         Raises:
-            ValueError: Weights of the dataset before :meth:`set_histogram`.
+            ValueError: If the weights of the dataset are needed and :meth:`set_histogram` was not called.
         """
         target = target.long()
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))  # half precision cannot count the pixels
@@ -75,15 +75,15 @@ class PartialCrossEntropyLoss(nn.Module):
             counts = torch.bincount(target[labeled], minlength=logits.shape[1])
             return frequency_weights(sum_over_processes(counts)).to(logits)
         if self.needs_histogram and self.class_weights is None:
-            raise ValueError("class_weights='dataset' needs the labels of the dataset; call set_histogram before.")
+            raise ValueError("class_weights='dataset' needs the labels of the dataset; call set_histogram first.")
         return None if self.class_weights is None else self.class_weights.to(logits)
 
 
 def frequency_weights(counts: Tensor) -> Tensor:
-    """Return 1 / ln(1.1 + p) per class, Sec. 6.4, where p is its share of all labels.
+    """Return 1 / ln(1.1 + p) for each class, Sec. 6.4, where p is its share of all labels.
 
     Args:
-        counts: Number of labels of each class, (C,). Without any label the weights are uniform.
+        counts: Number of labels of each class, (C,). Without any label, the weights are uniform.
     """
     shares = counts / counts.sum().clamp(min=1)
     return 1 / torch.log(1.1 + shares)

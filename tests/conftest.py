@@ -1,7 +1,4 @@
-"""Without a GPU, Triton kernels are interpreted; Triton must know before it is first imported.
-
-The public datasets in miniature, for the tests of several rooms.
-"""
+"""Small copies of the public datasets, and Triton's interpreter if there is no GPU."""
 
 import json
 import os
@@ -17,18 +14,18 @@ from PIL import Image as PILImage
 from scipy.io import savemat
 from scipy.sparse import csc_matrix
 
-if not torch.cuda.is_available():
+if not torch.cuda.is_available():  # before Triton is imported
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
 
-# The public datasets in miniature, exactly as they lie on disk. Sizes are (W, H).
+# The public datasets in miniature, in their formats on disk. Sizes are (W, H).
 VOC_IMAGES = {
-    "2007_000032": ((40, 30), 1),  # of VOC train and SBD train
-    "2007_000063": ((30, 40), 12),  # of VOC train alone
-    "2007_000033": ((36, 28), 15),  # of VOC val and SBD val
-    "2008_000002": ((40, 32), 20),  # of SBD train
-    "2010_000001": ((32, 40), 2),  # of SBD val
-    "2011_009999": ((40, 30), 3),  # of no split
+    "2007_000032": ((40, 30), 1),  # in VOC train and SBD train
+    "2007_000063": ((30, 40), 12),  # in VOC train only
+    "2007_000033": ((36, 28), 15),  # in VOC val and SBD val
+    "2008_000002": ((40, 32), 20),  # in SBD train
+    "2010_000001": ((32, 40), 2),  # in SBD val
+    "2011_009999": ((40, 30), 3),  # in no split
 }
 VOC_LISTS = {"train": ["2007_000032", "2007_000063"], "val": ["2007_000033"]}
 SBD_LISTS = {"train": ["2008_000002", "2007_000032"], "val": ["2010_000001", "2007_000033"]}
@@ -97,7 +94,7 @@ def scribble_xml() -> Callable[[tuple[int, int], Polylines], str]:
 def voc_root(
     tmp_path: Path, voc_masks: dict[str, Mask], sbd_masks: dict[str, Mask], scribble_xml: Callable[..., str]
 ) -> Path:
-    """VOC 2012, SBD as released, both files of clicks, and the original zip of ScribbleSup."""
+    """VOC 2012, SBD as released, both click files, and the original zip of ScribbleSup."""
     root = tmp_path / "voc"
     voc, sbd = root / "VOCdevkit" / "VOC2012", root / "benchmark_RELEASE" / "dataset"
     for folder in (voc / "JPEGImages", voc / "SegmentationClass", voc / "ImageSets" / "Segmentation"):
@@ -139,7 +136,7 @@ def write_weak_labels(root: Path, scribble_xml: Callable[..., str]) -> None:
             stroke = [(2, 2), (size[0] - 3, 2), (size[0] - 3, size[1] - 3)]
             background[name] = [{"x": 12.5, "y": 2.0, "cls": 0}, {"x": size[0] - 3.0, "y": 7.25, "cls": 0}]
             scribbles[name] = scribble_xml(size, [("background", stroke), (TAGS[label], [(int(x), int(y))])])
-    objects["2008_000002"].append({"y": 20.5, "x": 754.4, "rank": 2, "cls": 20})  # outside of the image
+    objects["2008_000002"].append({"y": 20.5, "x": 754.4, "rank": 2, "cls": 20})  # outside the image
     objects["2010_000001"] = []
     background["2007_000063"] = []
     (root / "voc_whats_the_point.json").write_text(json.dumps(objects))

@@ -1,4 +1,4 @@
-"""Cityscapes with fine annotation and simulated clicks, Sec. 4.1 and 6.4."""
+"""Cityscapes with fine annotations and simulated clicks, Sec. 4.1 and 6.4."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -23,10 +23,10 @@ class CityscapesDataset(SegmentationDataset):
     """One split.
 
     Args:
-        files: Where everything lies.
+        files: Paths of images and masks.
         split: "train", "val" or "test".
-        names: CITY_SEQUENCE_FRAME of each image.
-        clicks: What training sees; ``None`` is the dense masks.
+        names: Image names, CITY_SEQUENCE_FRAME.
+        clicks: Training labels. ``None`` trains on dense masks.
     """
 
     files: CityscapesFiles
@@ -38,15 +38,15 @@ class CityscapesDataset(SegmentationDataset):
         return len(self.names)
 
     def name(self, index: int) -> str:
-        """Return CITY_SEQUENCE_FRAME."""
+        """Return the image name, CITY_SEQUENCE_FRAME."""
         return self.names[index]
 
     def image_file(self, index: int) -> Path:
-        """Return the path of the photograph."""
+        """Return the path of the image."""
         return self.files.image(self.split, self.names[index])
 
     def shape(self, index: int) -> tuple[int, int]:
-        """Return (H, W) from the header of the photograph."""
+        """Return (H, W) from the header of the image."""
         width, height = image_size(self.image_file(index))
         return height, width
 
@@ -55,18 +55,21 @@ class CityscapesDataset(SegmentationDataset):
         return read_image(self.image_file(index))
 
     def dense_mask(self, index: int) -> LabelMap | None:
-        """Return the dense mask, uint8 (H, W); the test images have none."""
+        """Return the dense mask, uint8 (H, W), or ``None`` for a test image."""
         return None if self.split == "test" else self.files.dense_mask(self.split, self.names[index])
 
     def weak_labels(self, index: int) -> Labels:
-        """Return the clicks or the dense mask."""
+        """Return the clicks, or the dense mask, uint8 (H, W).
+
+        Raises:
+            InputError: The click file has no entry for the image.
+        """
         name = self.names[index]
         if self.clicks is None:
             return self.files.dense_mask(self.split, name)
         if name not in self.clicks:
-            raise InputError(
-                f"The file of clicks does not name {name}; see: gatedcrf data cityscapes-clicks.", "no labels", name
-            )
+            message = f"{name} is missing in the click file; see: gatedcrf data cityscapes-clicks."
+            raise InputError(message, "no labels", name)
         return self.clicks[name]
 
 
@@ -74,19 +77,17 @@ class CityscapesDataModule(SegmentationDataModule):
     """Cityscapes: 2,975 training and 500 validation images of 2048 x 1024 pixels, 19 classes.
 
     Args:
-        root: Holds ``leftImg8bit`` and ``gtFine``.
-        supervision: What training may see: "clicks" or "full".
-        clicks: File by ``gatedcrf data cityscapes-clicks`` or by the authors; ``None`` looks for it in ``root``.
-        train_ids: Whether "cls" in that file is a class index instead of a labelId.
-        published_split: Hold the number of images of each city against the published one.
-        augmentation: See :class:`SegmentationDataModule`, as for the rest.
+        root: Folder with ``leftImg8bit`` and ``gtFine``.
+        supervision: Training labels: "clicks" or "full".
+        clicks: Click file of ``gatedcrf data cityscapes-clicks`` or of the authors. ``None`` looks in ``root``.
+        published_split: Compare the number of images of each city with the published one.
+        augmentation: See :class:`SegmentationDataModule`, also for the remaining arguments.
 
     Raises:
-        InputError: An unknown supervision.
+        InputError: The supervision is unknown.
     """
 
     supervisions = ("clicks", "full")
-
     label_ids = LABEL_IDS
 
     def __init__(
@@ -94,7 +95,6 @@ class CityscapesDataModule(SegmentationDataModule):
         root: str,
         supervision: str = "clicks",
         clicks: str | None = None,
-        train_ids: bool = False,
         published_split: bool = True,
         augmentation: RandomScaleCropFlip = RandomScaleCropFlip(crop=768),
         stroke_width: int = 1,
@@ -105,22 +105,23 @@ class CityscapesDataModule(SegmentationDataModule):
         self.class_names = list(CLASSES)
         self.files = CityscapesFiles(Path(root))
         self.clicks = None if clicks is None else Path(clicks)
-        self.train_ids = train_ids
         self.published_split = published_split
 
     @cached_property
     def weak(self) -> Clicks | None:
-        """The clicks, read once; those of void are left out."""
+        """Clicks, read once, without those of void."""
         if self.supervision == "full":
             return None
         paths = [self.files.root / name for name in CLICK_FILES] if self.clicks is None else [self.clicks]
         path = next((path for path in paths if path.exists()), None)
         if path is None:
-            raise InputError(f"There is no {paths[0]}; simulate it: gatedcrf data cityscapes-clicks {self.files.root}")
-        return read_clicks(path, {label: label for label in range(len(CLASSES))} if self.train_ids else TRAIN_IDS)
+            raise InputError(
+                f"{paths[0]} does not exist; simulate it: gatedcrf data cityscapes-clicks {self.files.root}"
+            )
+        return read_clicks(path, TRAIN_IDS)
 
     def train_split(self) -> CityscapesDataset:
-        """Return the training images with the labels of the chosen supervision."""
+        """Return the training images with the labels of the supervision."""
         return CityscapesDataset(self.files, "train", self.files.names("train"), self.weak)
 
     def val_split(self) -> CityscapesDataset:
@@ -128,12 +129,13 @@ class CityscapesDataModule(SegmentationDataModule):
         return CityscapesDataset(self.files, "val", self.files.names("val"))
 
     def predict_split(self) -> CityscapesDataset:
-        """Return the test images or, where they are absent, the validation images."""
-        absent = not (self.files.root / "leftImg8bit" / "test").is_dir()
-        return self.val_split() if absent else CityscapesDataset(self.files, "test", self.files.names("test"))
+        """Return the test images, or the validation images if there are none."""
+        if (self.files.root / "leftImg8bit" / "test").is_dir():
+            return CityscapesDataset(self.files, "test", self.files.names("test"))
+        return self.val_split()
 
     def quick_problems(self, split: str) -> Iterator[InputError]:
-        """Yield the cities with another number of images than is published, and training images without clicks.
+        """Yield cities whose number of images differs from the published one, and training images without clicks.
 
         Args:
             split: "train", "val" or "predict".

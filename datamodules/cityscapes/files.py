@@ -1,4 +1,4 @@
-"""Cityscapes: where its files lie, its 19 classes, and clicks simulated on it, Sec. 6.4."""
+"""File layout, classes and masks of Cityscapes, and clicks simulated from them, Sec. 6.4."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -18,9 +18,9 @@ CLASSES = (
     *("terrain", "sky", "person", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle"),
 )
 LABEL_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
-"""labelId of each class index; every other labelId is void."""
+"""labelId of each class index. All other labelIds are void."""
 THINGS = frozenset(range(11, 19))
-"""Class indices of objects that are annotated one by one."""
+"""Class indices of objects, which have instance annotations."""
 TRAIN_IDS = {label: LABEL_IDS.index(label) if label in LABEL_IDS else IGNORE_INDEX for label in range(-1, 34)}
 """Class index of each labelId, or IGNORE_INDEX."""
 PUBLISHED = {
@@ -36,39 +36,35 @@ PUBLISHED = {
 
 @dataclass(frozen=True)
 class CityscapesFiles:
-    """The trees of Cityscapes.
+    """Files of Cityscapes.
 
     Args:
-        root: Holds ``leftImg8bit/SPLIT/CITY/NAME_leftImg8bit.png`` and
+        root: Folder with ``leftImg8bit/SPLIT/CITY/NAME_leftImg8bit.png`` and
             ``gtFine/SPLIT/CITY/NAME_gtFine_{labelIds,instanceIds}.png``.
     """
 
     root: Path
 
     def names(self, split: str) -> list[str]:
-        """Return CITY_SEQUENCE_FRAME of the images of a split, sorted.
+        """Return the image names of a split, CITY_SEQUENCE_FRAME, sorted.
 
         Raises:
-            InputError: There are none.
+            InputError: The split has no images.
         """
         folder = self.root / "leftImg8bit" / split
         suffix = "_leftImg8bit.png"
         names = sorted(path.name.removesuffix(suffix) for path in folder.glob(f"*/*{suffix}"))
         if not names:
-            raise InputError(f"{folder} holds no CITY/*{suffix}; see: gatedcrf data download cityscapes.")
+            raise InputError(f"{folder} has no CITY/*{suffix}; see: gatedcrf data download cityscapes.")
         return names
 
     def unpublished(self, split: str) -> list[InputError]:
-        """Return the cities with another number of images than is published.
-
-        Raises:
-            InputError: There are no images.
-        """
+        """Return the cities whose number of images differs from the published one."""
         found, published = Counter(name.split("_")[0] for name in self.names(split)), PUBLISHED[split]
         folder = self.root / "leftImg8bit" / split
         return [
             InputError(
-                f"{folder / city} has {found[city]} images where {published.get(city, 0)} are published; unpack "
+                f"{folder / city} has {found[city]} images instead of the published {published.get(city, 0)}; unpack "
                 "leftImg8bit_trainvaltest.zip again, or pass --data.published_split=false for a part.",
                 "number of images",
                 folder / city,
@@ -78,53 +74,61 @@ class CityscapesFiles:
         ]
 
     def image(self, split: str, name: str) -> Path:
-        """Return the path of a photograph."""
+        """Return the path of an image."""
         return self.root / "leftImg8bit" / split / name.split("_")[0] / f"{name}_leftImg8bit.png"
 
     def annotation(self, split: str, name: str, kind: str) -> Path:
-        """Return the path of a map, "labelIds" or "instanceIds"."""
+        """Return the path of a map of kind "labelIds" or "instanceIds"."""
         return self.root / "gtFine" / split / name.split("_")[0] / f"{name}_gtFine_{kind}.png"
 
     def dense_mask(self, split: str, name: str) -> LabelMap:
         """Return class indices, uint8 (H, W).
 
         Raises:
-            InputError: A map that is missing, broken, or holds no labelIds.
+            InputError: The map is missing or malformed.
         """
         path = self.annotation(split, name, "labelIds")
         labels = _read_ids(path)
         table = np.full(256, IGNORE_INDEX, dtype=np.uint8)
         table[list(LABEL_IDS)] = np.arange(len(LABEL_IDS))
         if (wrong := labels[(labels > 33) & (labels != 255)]).size:  # 255 is -1, the license plate
-            raise InputError(f"{path} holds the value {wrong[0]}, which is no labelId.", "value out of range", path)
+            raise InputError(
+                f"{path} has the value {wrong[0]}, which is not a labelId; unpack it again.", "value out of range", path
+            )
         return np.asarray(table[labels])
 
     def simulate_clicks(self, split: str, name: str, simulator: ClickSimulator) -> list[Annotation]:
-        """Return a click per component of each instance and stuff region of the 19 classes, Sec. 6.4.
+        """Return a click for each connected component of an instance or a stuff class, Sec. 6.4.
+
+        Args:
+            split: "train" or "val".
+            name: Image name.
+            simulator: Draws the clicks.
 
         Raises:
-            InputError: A map that is missing, broken, or holds no instanceIds.
+            InputError: The map is missing or malformed.
         """
         path = self.annotation(split, name, "instanceIds")
         instances = _read_ids(path)
         found = np.unique(instances).tolist()
         label_ids = {value: value // 1000 if value >= 1000 else value for value in found}
         if wrong := [value for value, label in label_ids.items() if label not in TRAIN_IDS and value < 65535]:
-            raise InputError(f"{path} holds the value {wrong[0]}, which is no instanceId.", "value out of range", path)
+            raise InputError(
+                f"{path} has the value {wrong[0]}, which is not an instanceId; unpack it again.",
+                "value out of range",
+                path,
+            )
         classes = {v: TRAIN_IDS.get(label, IGNORE_INDEX) for v, label in label_ids.items()}
         return simulator(instances, {v: c for v, c in classes.items() if c != IGNORE_INDEX})
 
 
 def _read_ids(path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.int32]]:
-    """Return (H, W) of a greyscale PNG of 8 or 16 bits."""
+    """Return a grayscale PNG of 8 or 16 bits, int32 (H, W)."""
     if not path.is_file():
         raise InputError(f"{path} is missing; unpack gtFine_trainvaltest.zip again.", "missing file", path)
-    with naming(path, "a map of ids"), PILImage.open(path) as picture:
+    with naming(path, "an id map"), PILImage.open(path) as picture:
         mode, values = picture.mode, np.array(picture)
     if mode not in ("L", "I", "I;16"):
-        raise InputError(
-            f"{path} has mode {mode} where ids are grey; unpack gtFine_trainvaltest.zip again.",
-            "colors instead of indices",
-            path,
-        )
+        message = f"{path} has mode {mode} instead of grayscale; unpack gtFine_trainvaltest.zip again."
+        raise InputError(message, "colors instead of indices", path)
     return values.astype(np.int32)

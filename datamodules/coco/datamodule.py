@@ -1,17 +1,15 @@
-"""COCO-format data, which annotation tools export, and predictions as COCO results."""
+"""Images with COCO annotations, and predictions as COCO results."""
 
 from collections.abc import Iterator, Mapping
-from functools import cached_property, partial
-from itertools import chain
+from functools import cached_property
 from pathlib import Path
 from typing import Any
-from zlib import crc32
 
 import numpy as np
 from pycocotools import mask as rle
 
-from datamodules.annotations import Annotation, LabelMap
-from datamodules.coco.dataset import CocoDataset, Drawn, Instances, keypoint_clicks
+from datamodules.annotations import LabelMap
+from datamodules.coco.dataset import CocoDataset
 from datamodules.coco.file import CocoFile, read_coco
 from datamodules.datamodule import LoaderOptions, SegmentationDataModule
 from datamodules.io.errors import InputError
@@ -25,27 +23,26 @@ from datamodules.transforms import RandomScaleCropFlip
 class CocoDataModule(SegmentationDataModule):
     """Images with COCO annotations.
 
-    Category ids are sorted and become the classes from 1 on, or from 0 on without a background. Smaller instances lie
-    on top of larger ones. Crowd regions are unlabeled. An image without annotations shows none of the categories.
-    Images are turned as their EXIF orientation says, as annotation tools show them.
+    Categories, sorted by id, are the classes from 1, or from 0 without a background. Smaller instances lie on top of
+    larger ones. Crowd regions are unlabeled. Images are rotated as their EXIF orientation says.
 
     Args:
         images: Folder of the training images.
-        train_annotations: Their COCO file. It is not read to predict.
-        val_annotations: COCO file of the validation images, with the same categories; these images are predicted.
-        supervision: What training may see: "clicks" (visible keypoints, and one simulated click per visible part of
-            the instances without), "keypoints" (those, and simulated clicks on the background), "scribbles" (simulated)
-            or "full".
-        background: Whether class 0, "background", is what no instance covers; false leaves that unlabeled.
-        ignore_boxes: Accept boxes without a segmentation, and leave what they cover unlabeled. Training with keypoints
-            always does.
-        val_images: Folder of the validation images; ``None`` is ``images``.
-        click_simulator: Its ``min_area`` is in pixels of these images.
-        scribble_simulator: Likewise.
-        augmentation: See :class:`SegmentationDataModule`, as for the rest.
+        train_annotations: COCO file of the training images. Prediction does not read it.
+        val_annotations: COCO file of the validation images, with the same categories. Prediction uses these images.
+        supervision: Training labels: "clicks" (visible keypoints, and a simulated click on each visible part of an
+            instance without keypoints), "keypoints" (visible keypoints, and simulated clicks on the background),
+            "scribbles" (simulated) or "full".
+        background: Whether pixels outside all instances are class 0, "background", or unlabeled.
+        ignore_boxes: Accept boxes without a segmentation, and leave their pixels unlabeled. Always so in training with
+            keypoints.
+        val_images: Folder of the validation images. ``None`` is ``images``.
+        click_simulator: Simulates clicks.
+        scribble_simulator: Simulates scribbles.
+        augmentation: See :class:`SegmentationDataModule`, also for the remaining arguments.
 
     Raises:
-        InputError: A file that cannot be used; the message names the annotation and the remedy.
+        InputError: A file is missing or malformed.
     """
 
     supervisions = ("clicks", "keypoints", "scribbles", "full")
@@ -78,11 +75,11 @@ class CocoDataModule(SegmentationDataModule):
         self.class_names = [*(["background"] if background else []), *self._val_file.categories.values()]
         if len(set(self.class_names)) < self.num_classes:
             raise InputError(
-                f"{val_annotations} has a category 'background' beside class 0 of that name; rename it, or pass "
-                "--data.background=false if it covers the background."
+                f"{val_annotations} has a category 'background' besides class 0 of that name; rename it, or pass "
+                "--data.background=false if it labels the background."
             )
         if not 2 <= self.num_classes < IGNORE_INDEX:
-            raise InputError(f"{val_annotations} makes {self.num_classes} classes; 2 to 254 are possible.")
+            raise InputError(f"{val_annotations} has {self.num_classes} classes; expected 2 to 254.")
 
     @cached_property
     def _train_file(self) -> CocoFile:
@@ -90,12 +87,12 @@ class CocoDataModule(SegmentationDataModule):
         if file.categories != self._val_file.categories:
             differing = sorted(file.categories.items() ^ self._val_file.categories.items())
             raise InputError(
-                f"{file.path} and {self._val_file.path} differ in the categories {differing[:4]}; export them together."
+                f"{file.path} and {self._val_file.path} differ in categories: {differing[:4]}; export them together."
             )
         return file
 
     def quick_problems(self, split: str) -> Iterator[InputError]:
-        """Yield a file without annotations of the kind that is needed, and images that are missing or differ in size.
+        """Yield a file without the required annotations, and images that are missing or of another size.
 
         Args:
             split: "train", "val" or "predict".
@@ -103,57 +100,38 @@ class CocoDataModule(SegmentationDataModule):
         images = {"train": self.train_split, "val": self.val_split, "predict": self.predict_split}[split]()
         file = images.file
         if split != "predict" and not file.annotated:
-            yield InputError(f"{file.path} has no annotations; export them too.", "no labels", file.path)
-        classes, keypoints = file.classes(self.background), split == "train" and self.supervision == "keypoints"
-        if keypoints and not any(keypoint_clicks(image, classes) for image in file.images):
+            yield InputError(f"{file.path} has no annotations; export it with annotations.", "no labels", file.path)
+        keypoints = split == "train" and self.supervision == "keypoints"
+        if keypoints and not any(images.keypoint_clicks(index) for index in range(len(images))):
             message = f"{file.path} has no visible keypoint; choose another --data.supervision."
             yield InputError(message, "no labels", file.path)
         yield from (problem for problem in in_threads(images.mismatch, len(images), "Checking") if problem)
 
     def train_split(self) -> CocoDataset:
-        """Training images with the labels of the chosen supervision."""
-        simulate = {
-            "clicks": partial(_clicks, self.clicks),  # no bound method: worker processes get a copy of it
-            "keypoints": partial(_keypoints, self.clicks),
-            "scribbles": partial(_scribbles, self.scribbles),
-        }.get(self.supervision)
-        ignore_boxes = self.ignore_boxes or self.supervision == "keypoints"
-        return CocoDataset(self.images, self._train_file, self.background, ignore_boxes, simulate)
+        """Return the training images with the labels of the supervision."""
+        simulator: ClickSimulator | ScribbleSimulator | None = self.clicks
+        if self.supervision in ("scribbles", "full"):
+            simulator = self.scribbles if self.supervision == "scribbles" else None
+        keypoints_only = self.supervision == "keypoints"
+        ignore_boxes = self.ignore_boxes or keypoints_only
+        return CocoDataset(self.images, self._train_file, self.background, ignore_boxes, simulator, keypoints_only)
 
     def val_split(self) -> CocoDataset:
-        """Validation images with their masks."""
+        """Return the validation images with their dense masks."""
         return CocoDataset(self.val_images, self._val_file, self.background, self.ignore_boxes)
 
     def predict_split(self) -> CocoDataset:
-        """The validation images, whose file may lack annotations here."""
+        """Return the validation images. Their file may lack annotations."""
         return CocoDataset(self.val_images, self._val_file, self.background, ignore_boxes=True)
 
 
-def _clicks(
-    simulator: ClickSimulator, instances: Instances, classes: Mapping[int, int], drawn: Drawn, name: str
-) -> list[Annotation]:
-    return [*simulator(instances, {v: c for v, c in classes.items() if v not in drawn}), *chain(*drawn.values())]
-
-
-def _keypoints(
-    simulator: ClickSimulator, instances: Instances, classes: Mapping[int, int], drawn: Drawn, name: str
-) -> list[Annotation]:
-    return [*simulator(instances, {v: c for v, c in classes.items() if v == 0}), *chain(*drawn.values())]
-
-
-def _scribbles(
-    simulator: ScribbleSimulator, instances: Instances, classes: dict[int, int], drawn: Drawn, name: str
-) -> list[Annotation]:
-    return simulator(instances, classes, np.random.default_rng(crc32(name.encode())))
-
-
 def to_coco_results(label_map: LabelMap, image_id: int, category_ids: Mapping[int, int]) -> list[dict[str, Any]]:
-    """Return a prediction as COCO results, which ``COCO.loadRes`` reads: one RLE per predicted category, of score 1.
+    """Return a prediction as COCO results for ``COCO.loadRes``: one RLE with score 1 per predicted category.
 
     Args:
         label_map: Class indices, uint8 (H, W).
-        image_id: As in the annotations.
-        category_ids: Category id of each class that is reported; others, such as the background, are left out.
+        image_id: Id of the image in its COCO file.
+        category_ids: Category id of each class. Other classes, such as the background, are left out.
     """
     results = []
     for label in np.unique(label_map).tolist():

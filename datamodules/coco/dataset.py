@@ -1,97 +1,23 @@
-"""COCO annotations as maps of instances, dense masks and clicks.
+"""Images with COCO annotations, and their training labels."""
 
-Of pycocotools only ``mask`` is used, since ``COCO`` prints.
-"""
-
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from zlib import crc32
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image as PILImage
-from pycocotools import mask as rle
 
 from datamodules.annotations import Annotation, LabelMap
-from datamodules.coco.file import VISIBLE, CocoFile, CocoImage
+from datamodules.coco.file import VISIBLE, CocoFile
+from datamodules.coco.instances import compose
 from datamodules.dataset import SegmentationDataset
 from datamodules.io.errors import InputError
 from datamodules.io.images import image_size, read_image
 from datamodules.sample import IGNORE_INDEX
+from datamodules.simulate_clicks import ClickSimulator
+from datamodules.simulate_scribbles import ScribbleSimulator
 from datamodules.transforms import Image, Labels
-
-Region = NDArray[np.bool_]
-Instances = NDArray[np.int32]
-Drawn = Mapping[int, list[Annotation]]
-IGNORED = -1  # in a map of instances
-
-
-def fill_polygons(polygons: Sequence[Sequence[float]], size: tuple[int, int]) -> Region:
-    """Return the pixels, bool (H, W), of polygons [x, y, x, y, ...] of three or more corners, as COCO draws them."""
-    return np.asarray(rle.decode(rle.merge(rle.frPyObjects([list(p) for p in polygons], *size))), dtype=bool)
-
-
-def stack(regions: Mapping[int, Region], size: tuple[int, int]) -> Instances:
-    """Draw regions into one map, smaller ones on top of larger ones and, of equal ones, the later.
-
-    Args:
-        regions: bool (H, W) by the value to draw.
-        size: (H, W).
-
-    Returns:
-        int32 (H, W), 0 where there is none.
-    """
-    instances = np.zeros(size, dtype=np.int32)
-    for value in sorted(regions, key=lambda value: -np.count_nonzero(regions[value])):
-        instances[regions[value]] = value
-    return instances
-
-
-def compose(image: CocoImage) -> Instances:
-    """Return the number of the annotation on top, int32 (H, W), of :meth:`CocoImage.annotations`.
-
-    Where no instance lies, crowd and boxes are IGNORED and the rest is 0. An annotation without segmentation and box
-    could lie anywhere: nothing is 0 then.
-    """
-    regions, ignored = dict[int, Region](), np.zeros(image.size, dtype=bool)
-    for number, annotation in image.annotations().items():
-        region = _region(annotation, image.size)
-        if annotation["crowd"] or "segmentation" not in annotation:
-            ignored |= region
-        else:
-            regions[number] = region
-    instances = stack(regions, image.size)
-    instances[ignored & (instances == 0)] = IGNORED
-    return instances
-
-
-def _region(annotation: Mapping[str, Any], size: tuple[int, int]) -> Region:
-    segmentation = annotation.get("segmentation")
-    if isinstance(segmentation, list):
-        return fill_polygons(segmentation, size)
-    if segmentation is not None:
-        counts = segmentation["counts"]
-        compressed = segmentation if isinstance(counts, str) else rle.frPyObjects(segmentation, *size)
-        return np.asarray(rle.decode(compressed), dtype=bool)
-    x, y, width, height = annotation.get("bbox", (0, 0, 0, 0))
-    if width * height == 0:
-        return np.ones(size, dtype=bool)
-    region = np.zeros(size, dtype=bool)
-    bounds = np.clip([np.floor(y), np.ceil(y + height), np.floor(x), np.ceil(x + width)], 0, max(size)).astype(int)
-    region[bounds[0] : bounds[1], bounds[2] : bounds[3]] = True
-    return region
-
-
-def keypoint_clicks(image: CocoImage, classes: Mapping[int, int]) -> dict[int, list[Annotation]]:
-    """Return a click per visible keypoint, by the number of the annotation; those without are left out."""
-    drawn = {}
-    for number, annotation in image.annotations().items():
-        points = np.array(annotation.get("keypoints", []), dtype=np.float64).reshape(-1, 3)
-        visible = points[points[:, 2] == VISIBLE, :2]
-        if len(visible) and not annotation["crowd"]:
-            drawn[number] = [Annotation(classes[annotation["category_id"]], point[None]) for point in visible]
-    return drawn
 
 
 @dataclass(frozen=True)
@@ -99,26 +25,28 @@ class CocoDataset(SegmentationDataset):
     """One split.
 
     Args:
-        folder: Where the images lie.
-        file: Its images and annotations.
-        background: Whether class 0 is what no instance covers; false leaves that unlabeled.
-        ignore_boxes: Accept boxes without a segmentation, and leave what they cover unlabeled.
-        simulate: Turns a map of instances, the class of each value, the keypoints and the image's name into vectors;
-            ``None`` shows the masks.
+        folder: Image folder.
+        file: Images and annotations.
+        background: Whether pixels outside all instances are class 0 or unlabeled.
+        ignore_boxes: Accept boxes without a segmentation, and leave their pixels unlabeled.
+        simulator: Simulates training labels of instances without keypoints, and of the background. ``None`` trains on
+            dense masks.
+        keypoints_only: Simulate clicks on the background only.
     """
 
     folder: Path
     file: CocoFile
     background: bool
     ignore_boxes: bool
-    simulate: Callable[[Instances, dict[int, int], Drawn, str], list[Annotation]] | None = None
+    simulator: ClickSimulator | ScribbleSimulator | None = None
+    keypoints_only: bool = False
     _simulated: dict[int, list[Annotation]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.file.images)
 
     def name(self, index: int) -> str:
-        """Return the file name without its suffix, with its folders."""
+        """Return the path inside the image folder, without suffix."""
         return self.file.images[index].name
 
     def image_file(self, index: int) -> Path:
@@ -130,62 +58,78 @@ class CocoDataset(SegmentationDataset):
         return read_image(self.image_file(index))
 
     def dense_mask(self, index: int) -> LabelMap:
-        """Return the dense truth, uint8 (H, W)."""
+        """Return the dense mask, uint8 (H, W)."""
         labels = np.full(len(self.file.images[index].annotations()) + 2, IGNORE_INDEX, dtype=np.uint8)
         for value, label in self._classes(index).items():
             labels[value] = label
         return np.asarray(labels[compose(self.file.images[index])])  # IGNORED is the last
 
     def weak_labels(self, index: int) -> Labels:
-        """Return the vectors, simulated on first use, or the label map that training may see."""
-        if self.simulate is None:
+        """Return the training labels: clicks or scribbles, simulated on first use, or uint8 (H, W)."""
+        if self.simulator is None:
             return self.dense_mask(index)
         if index not in self._simulated:
-            image = self.file.images[index]
-            drawn = keypoint_clicks(image, self.file.classes(self.background))
-            self._simulated[index] = self.simulate(compose(image), self._classes(index), drawn, image.name)
+            self._simulated[index] = self._simulate(index, self.simulator)
         return self._simulated[index]
 
+    def _simulate(self, index: int, simulator: ClickSimulator | ScribbleSimulator) -> list[Annotation]:
+        image, classes = self.file.images[index], self._classes(index)
+        if isinstance(simulator, ScribbleSimulator):
+            return simulator(compose(image), classes, np.random.default_rng(crc32(image.name.encode())))
+        drawn = self.keypoint_clicks(index)
+        others = {v: c for v, c in classes.items() if v not in drawn and (v == 0 or not self.keypoints_only)}
+        return [*simulator(compose(image), others), *chain(*drawn.values())]
+
+    def keypoint_clicks(self, index: int) -> dict[int, list[Annotation]]:
+        """Return a click for each visible keypoint, by annotation number."""
+        drawn, classes = {}, self._classes(index)
+        for number, annotation in self.file.images[index].annotations().items():
+            points = np.array(annotation.get("keypoints", []), dtype=np.float64).reshape(-1, 3)
+            visible = points[points[:, 2] == VISIBLE, :2]
+            if len(visible) and not annotation["crowd"]:
+                drawn[number] = [Annotation(classes[number], point[None]) for point in visible]
+        return drawn
+
     def shape(self, index: int) -> tuple[int, int]:
-        """Return (H, W) from the file."""
+        """Return (H, W) from the COCO file."""
         return self.file.images[index].size
 
     def problem(self, index: int, training: bool) -> InputError | None:
-        """Read everything about one image and return what is wrong with it."""
+        """Read an image and its labels and return the first problem, if any."""
         return self.mismatch(index) or super().problem(index, training)
 
     def mismatch(self, index: int) -> InputError | None:
-        """Return where an image and its annotations do not fit, without decoding either."""
+        """Return a mismatch between an image and its annotations, if any, without decoding them."""
         image, path = self.file.images[index], self.image_file(index)
         if not path.is_file():
-            message = (
-                f"{path} is missing, but {self.file.path} lists it; put it there or pass another folder of images."
-            )
+            message = f"{path} is missing, but {self.file.path} lists it; add it, or pass another image folder."
             return InputError(message, "missing file", path)
         try:
             width, height = image_size(path)
         except InputError as error:
             return error
         if (height, width) != image.size:
-            found = f"{path} is {width} x {height}, but {self.file.path} says {image.size[1]} x {image.size[0]};"
-            remedy = "export the annotations of the images in that folder."
+            remedy = "export the annotations of the images in this folder"
             with PILImage.open(path) as picture:
                 if picture.size == image.size[::-1]:
-                    turned = "it was annotated without the turn that its EXIF orientation asks for; remove that with"
-                    remedy = f"{turned} `exiftool -Orientation= FILE`."
-            return InputError(f"{found} {remedy}", "size differs", path)
+                    remedy = "the annotations ignore its EXIF orientation; remove that: exiftool -Orientation= FILE"
+            return InputError(
+                f"{path} has (H, W) {(height, width)}, but {self.file.path} has {image.size}; {remedy}.",
+                "size differs",
+                path,
+            )
         for annotation in image.annotations().values():
             if not (self.ignore_boxes or annotation["crowd"] or "segmentation" in annotation):
                 return InputError(
-                    f"{self.file.path}, annotation {annotation['id']} has no segmentation; draw its outline, or leave "
-                    "what its box covers unlabeled with --data.ignore_boxes=true.",
+                    f"{self.file.path}, annotation {annotation['id']} has no segmentation; add one, or pass "
+                    "--data.ignore_boxes=true to leave the pixels of its box unlabeled.",
                     "box without segmentation",
                     path,
                 )
         return None
 
     def _classes(self, index: int) -> dict[int, int]:
-        """Class of each value of the map of instances."""
+        """Return the class of each value of the instance map."""
         classes = self.file.classes(self.background)
         annotations = self.file.images[index].annotations().items()
         return {**({0: 0} if self.background else {}), **{n: classes[a["category_id"]] for n, a in annotations}}

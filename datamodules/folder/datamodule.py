@@ -1,4 +1,4 @@
-"""Anyone's images and index masks.
+"""Your own images, in a folder.
 
 ::
 
@@ -7,28 +7,24 @@
     root/masks/{train,val}/NAME.png   class indices, 255 = unlabeled
     root/clicks.json, scribbles.json  optional: {"NAME": [{"class": 1, "points": [[x, y], ...]}, ...], ...}
     root/scribbles/train/NAME.png     optional: sparse index PNGs, 255 = unlabeled
-    root/images/test/NAME.*           optional: what `gatedcrf predict` reads
+    root/images/test/NAME.*           optional: read by `gatedcrf predict`
 
-Weak labels that are in neither place are simulated from masks/train, which is otherwise needed for full supervision
-only.
+Without files of weak labels, clicks and scribbles are simulated from masks/train. With them, only full supervision
+reads masks/train.
 """
 
-import json
-from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from zlib import crc32
 
-import numpy as np
 from pytorch_lightning.trainer.states import TrainerFn
 
-from datamodules.annotations import Annotation, LabelMap, from_json, to_json
+from datamodules.annotations import Annotation, to_json
 from datamodules.datamodule import LoaderOptions, SegmentationDataModule
-from datamodules.folder.dataset import FolderDataset
-from datamodules.image_cache import belongs_to_cache
-from datamodules.io.class_names import read_class_names
+from datamodules.folder.dataset import FolderDataset, Simulator
+from datamodules.folder.files import read_class_names, read_vectors
 from datamodules.io.errors import InputError, refuse
-from datamodules.io.images import in_threads, list_images
+from datamodules.io.images import IMAGE_SUFFIXES, in_threads, list_images
+from datamodules.io.json_files import write_json
 from datamodules.sample import IGNORE_INDEX
 from datamodules.simulate_clicks import ClickSimulator
 from datamodules.simulate_scribbles import ScribbleSimulator
@@ -37,20 +33,20 @@ from datamodules.validation import find_problems
 
 
 class FolderDataModule(SegmentationDataModule):
-    """Anyone's images, in the layout at the top of this file.
+    """Your own images, in the layout described at the top of this module.
 
     Args:
         root: The folder.
-        supervision: What training may see: "clicks", "scribbles" or "full".
-        click_simulator: For clicks that are in no file. Its ``min_area`` is in pixels of these images.
-        scribble_simulator: For scribbles that are in no file.
-        max_side: Larger images are reduced to this longest side, pixels, before anything else: for photographs of
-            many megapixels, and for small machines. mIoU and predictions are then those of the reduced images.
-        cache_dir: Where simulated labels and the outcome of the check are kept; ``None`` is ``root/.gatedcrf``.
-        augmentation: See :class:`SegmentationDataModule`, as for the rest.
+        supervision: Labels to train with: "clicks", "scribbles" or "full".
+        click_simulator: Makes clicks where there is no file of them. Its ``min_area`` is in pixels of these images.
+        scribble_simulator: Makes scribbles where there are none.
+        max_side: Reduce larger images to this longest side, pixels, when they are read: for photographs of many
+            megapixels and for small machines. mIoU and predictions then refer to the reduced images.
+        cache_dir: Folder of simulated labels and of the result of the check; ``None`` is ``root/.gatedcrf``.
+        augmentation: This and the remaining arguments: see :class:`SegmentationDataModule`.
 
     Raises:
-        InputError: A folder that is not as above; the message names the file and the remedy.
+        InputError: ``classes.txt`` is missing or wrong.
     """
 
     supervisions = ("clicks", "scribbles", "full")
@@ -79,10 +75,10 @@ class FolderDataModule(SegmentationDataModule):
             raise InputError(f"{self.root / 'classes.txt'} names {self.num_classes} classes; 2 to 254 are possible.")
 
     def prepare_data(self) -> None:
-        """Check the files that this stage reads and simulate missing labels; both are kept until a file changes.
+        """Check all files and simulate missing labels. Both results are kept until a file changes.
 
         Raises:
-            InputError: A file is wrong, or the cache cannot be written; the message names the remedy.
+            InputError: A file is wrong, or ``cache_dir`` cannot be written.
         """
         if self.trainer is not None and self.trainer.state.fn == TrainerFn.PREDICTING:
             refuse(find_problems(self.predict_split(), training=False))
@@ -90,7 +86,7 @@ class FolderDataModule(SegmentationDataModule):
         marker = self.cache_dir / f"checked-{self._digest()}"
         if not marker.exists():
             refuse(self.check().problems)
-            self._write(marker, "")
+            self._write(marker, {})
         self.train_split()
         super().prepare_data()
 
@@ -99,16 +95,16 @@ class FolderDataModule(SegmentationDataModule):
         return self._split("train", self._weak_files()) if split == "train" else self.val_split()
 
     def train_split(self) -> FolderDataset:
-        """Training images with the labels of the chosen supervision."""
+        """Return the training images with the labels of the chosen supervision."""
         split = self._split("train", self._weak_files())
-        return split if split.simulate is None else self._split("train", self._simulated(split))
+        return split if split.simulator is None else self._split("train", self._simulated(split))
 
     def val_split(self) -> FolderDataset:
-        """Validation images with their masks."""
+        """Return the validation images with their masks."""
         return self._split("val", None)
 
     def predict_split(self) -> FolderDataset:
-        """Images of ``images/test`` or, where there are none, the validation images."""
+        """Return the images of ``images/test`` or, without that folder, the validation images."""
         folder = self.root / "images" / "test"
         if not folder.is_dir():
             return self.val_split()
@@ -118,74 +114,43 @@ class FolderDataModule(SegmentationDataModule):
         images = list_images(self.root / "images" / name)
         if weak is not None:
             return FolderDataset(images, None, self.num_classes, weak, max_side=self.max_side)
-        simulators = {"clicks": partial(_clicks, self.clicks), "scribbles": partial(_scribbles, self.scribbles)}
-        simulate = simulators.get(self.supervision)  # no bound method: worker processes get a copy of it
-        return FolderDataset(images, self.root / "masks" / name, self.num_classes, None, simulate, self.max_side)
+        simulators: dict[str, Simulator] = {"clicks": self.clicks, "scribbles": self.scribbles}
+        simulator = simulators.get(self.supervision)
+        return FolderDataset(images, self.root / "masks" / name, self.num_classes, None, simulator, self.max_side)
 
     def _simulated(self, split: FolderDataset) -> dict[str, list[Annotation]]:
-        """Weak labels simulated from the masks, from the cache where nothing has changed."""
+        """Read simulated labels from ``cache_dir``, after writing them if a file has changed."""
         path = self.cache_dir / f"{self.supervision}-{self._digest()}.json"
         if not path.is_file():
             found = in_threads(split.vectors, len(split), "Simulating")
-            content = {split.name(i): to_json(a) for i, a in enumerate(found)}
-            self._write(path, json.dumps(content))
+            self._write(path, {split.name(i): to_json(a) for i, a in enumerate(found)})
         return self._read_vectors(path)
 
-    def _write(self, path: Path, text: str) -> None:
+    def _write(self, path: Path, content: object) -> None:
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_suffix(".part")
-            temporary.write_text(text)
-            temporary.replace(path)
+            write_json(path, content)
         except OSError as error:
             raise InputError(
                 f"{path} cannot be written ({error}); name another folder with --data.cache_dir."
             ) from error
 
     def _weak_files(self) -> dict[str, list[Annotation]] | Path | None:
-        """Labels that the user drew, if any."""
+        """Return the weak labels that are in files, if there are any."""
         vectors, maps = self.root / f"{self.supervision}.json", self.root / "scribbles" / "train"
         if vectors.is_file():
             return self._read_vectors(vectors)
         return maps if self.supervision == "scribbles" and maps.is_dir() else None
 
     def _read_vectors(self, path: Path) -> dict[str, list[Annotation]]:
-        try:
-            weak = {name: from_json(items) for name, items in json.loads(path.read_text()).items()}
-        except (ValueError, AttributeError, TypeError, OverflowError) as error:
-            form = '{"NAME": [{"class": 1, "points": [[x, y], ...]}, ...], ...}'
-            raise InputError(f"{path} is not of the form {form}: {error}") from error
-        known = {image.stem for image in list_images(self.root / "images" / "train")}
-        for name, annotations in weak.items():
-            if name not in known:
-                raise InputError(
-                    f"{path} labels {name!r}, but images/train has no such image; use names without suffix."
-                )
-            for label in {a.label for a in annotations}:
-                if not 0 <= label < self.num_classes:
-                    raise InputError(
-                        f"{path} gives {name!r} the class {label}; classes are 0 to {self.num_classes - 1}."
-                    )
-        return weak
+        names = {image.stem for image in list_images(self.root / "images" / "train")}
+        return read_vectors(path, names, self.num_classes)
 
     def _digest(self) -> str:
-        """Changes with any file, and with what the simulated labels depend on."""
-        key: list[object] = [self.supervision, self.clicks, self.scribbles]
-        for path in sorted(path for path in self.root.rglob("*") if path.is_file() and path.parent != self.cache_dir):
-            if belongs_to_cache(path):
-                continue
-            stat = path.stat()
-            key.append((str(path.relative_to(self.root)), stat.st_size, stat.st_mtime_ns))
-        return sha256(repr(key).encode()).hexdigest()[:16]
-
-
-def _clicks(simulator: ClickSimulator, mask: LabelMap, name: str) -> list[Annotation]:
-    return simulator(mask, _every_class(mask))
-
-
-def _scribbles(simulator: ScribbleSimulator, mask: LabelMap, name: str) -> list[Annotation]:
-    return simulator(mask, _every_class(mask), np.random.default_rng(crc32(name.encode())))
-
-
-def _every_class(mask: LabelMap) -> dict[int, int]:
-    return {label: label for label in np.unique(mask).tolist() if label != IGNORE_INDEX}
+        """Return a key that changes with every file of the layout, the supervision and the simulators."""
+        files = [self.root / name for name in ("classes.txt", "clicks.json", "scribbles.json")]
+        for folder in ("images", "masks", "scribbles"):
+            paths = sorted((self.root / folder).rglob("*"))
+            files += [path for path in paths if path.suffix.lower() in IMAGE_SUFFIXES]
+        stats = [(str(path.relative_to(self.root)), path.stat()) for path in files if path.is_file()]
+        key = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
+        return sha256(repr((self.supervision, self.clicks, self.scribbles, key)).encode()).hexdigest()[:16]

@@ -1,8 +1,8 @@
-"""One split of somebody's folder; the layout is described in ``datamodules/folder.py``."""
+"""One split of a folder."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from zlib import crc32
 
 import cv2
 import numpy as np
@@ -12,27 +12,32 @@ from datamodules.annotations import Annotation, LabelMap
 from datamodules.dataset import SegmentationDataset
 from datamodules.io.errors import InputError
 from datamodules.io.images import image_size, read_image, read_label_map
+from datamodules.sample import IGNORE_INDEX
+from datamodules.simulate_clicks import ClickSimulator
+from datamodules.simulate_scribbles import ScribbleSimulator
 from datamodules.transforms import Image, Labels
+
+Simulator = ClickSimulator | ScribbleSimulator
 
 
 @dataclass(frozen=True)
 class FolderDataset(SegmentationDataset):
-    """One split of the layout above.
+    """One split, in the layout described in ``datamodules/folder/datamodule.py``.
 
     Args:
         images: Sorted paths.
-        masks: Folder of dense masks, ``None`` where there is no truth.
+        masks: Folder of dense masks; ``None`` for unlabeled images.
         num_classes: C.
-        weak: What training sees: vectors by image name, a folder of sparse index PNGs, or ``None`` for the masks.
-        simulate: Turns a mask and the image's name into vectors where ``weak`` is ``None``.
-        max_side: Larger images are reduced to this longest side, pixels, and their labels with them.
+        weak: Labels for training: annotations by image name, a folder of sparse index PNGs, or ``None`` for ``masks``.
+        simulator: Makes annotations from the masks if ``weak`` is ``None``.
+        max_side: Reduce larger images, and their labels, to this longest side, pixels.
     """
 
     images: list[Path]
     masks: Path | None
     num_classes: int
     weak: dict[str, list[Annotation]] | Path | None = None
-    simulate: Callable[[LabelMap, str], list[Annotation]] | None = None
+    simulator: Simulator | None = None
     max_side: int | None = None
 
     def __len__(self) -> int:
@@ -47,11 +52,11 @@ class FolderDataset(SegmentationDataset):
         return self.images[index]
 
     def image_version(self) -> str:
-        """Return how images are reduced."""
+        """Return the option that changes the pixels of images."""
         return f"max_side={self.max_side}"
 
     def shape(self, index: int) -> tuple[int, int]:
-        """Return (H, W) of the reduced image from the header of its file."""
+        """Return (H, W) of the reduced image, from the header of its file."""
         size = np.array(image_size(self.images[index]))
         width, height = _reduced_size(size, self._factor(index)).tolist()
         return height, width
@@ -61,12 +66,12 @@ class FolderDataset(SegmentationDataset):
         return reduce(read_image(self.images[index]), self._factor(index), cv2.INTER_AREA)
 
     def dense_mask(self, index: int) -> LabelMap | None:
-        """Return the dense truth, uint8 (H, W), if there is any."""
+        """Return the dense mask, uint8 (H, W), if there is one."""
         return None if self.masks is None else self._reduced_map(self.masks, index)
 
     def weak_labels(self, index: int) -> Labels:
-        """Return the vectors or the label map that training may see."""
-        if isinstance(self.weak, Path) or (self.weak is None and self.simulate is None):
+        """Return annotations or a label map, uint8 (H, W)."""
+        if isinstance(self.weak, Path) or (self.weak is None and self.simulator is None):
             return self._reduced_map(self.weak or self.masks, index)
         if self.max_side is None:
             return self.vectors(index)
@@ -75,14 +80,16 @@ class FolderDataset(SegmentationDataset):
         return [Annotation(a.label, a.points * factor) for a in self.vectors(index)]
 
     def vectors(self, index: int) -> list[Annotation]:
-        """Return the vectors in pixels of the file, not of the reduced image."""
+        """Return annotations in pixels of the file, not of the reduced image."""
         if isinstance(self.weak, dict):
             return self.weak.get(self.name(index), [])
-        assert self.simulate is not None
-        return self.simulate(self._read_map(self.masks, index), self.name(index))
+        assert self.simulator is not None
+        mask = self._read_map(self.masks, index)
+        classes = {label: label for label in np.unique(mask).tolist() if label != IGNORE_INDEX}
+        return self.simulator(mask, classes, np.random.default_rng(crc32(self.name(index).encode())))
 
     def problem(self, index: int, training: bool) -> InputError | None:
-        """Read every file about one image, without simulating labels, and return what is wrong with it."""
+        """Read every file of one image, without simulating labels, and return the first error."""
         try:
             size = read_image(self.images[index]).shape[:2]
             for folder in (self.masks, self.weak):

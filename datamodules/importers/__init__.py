@@ -1,1 +1,1 @@
-"""Labels drawn in labeling tools."""
+"""Labels of annotation tools as clicks and scribbles."""

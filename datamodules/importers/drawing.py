@@ -1,8 +1,7 @@
-"""What people draw in labeling tools as clicks and scribbles.
+"""Clicks and scribbles from shapes drawn in an annotation tool.
 
-A point becomes a click and a line a scribble. An outline and the rim of a brush are where people are least exact, so of
-a region only what a simulator draws inside it is kept: one scribble or click in its largest part that no smaller region
-covers.
+A point is a click and a line is a scribble. Region boundaries are inaccurate, so a region gives one simulated scribble
+or click inside the largest part that no smaller region covers.
 """
 
 import json
@@ -15,7 +14,7 @@ import cv2
 import numpy as np
 
 from datamodules.annotations import Annotation, Points
-from datamodules.coco.dataset import Region, fill_polygons, stack
+from datamodules.coco.instances import Region, fill_polygons, stack
 from datamodules.io.errors import InputError
 from datamodules.simulate_clicks import ClickSimulator
 from datamodules.simulate_scribbles import ScribbleSimulator
@@ -27,12 +26,15 @@ CLICKS = ClickSimulator(min_area=1)
 
 @dataclass
 class Drawing:
-    """What is drawn on one image.
+    """Shapes of one image.
 
     Args:
-        where: Names file and image in messages.
-        classes: Their names, by class index.
+        where: File and image, for error messages.
+        classes: Class names, by index.
         size: (H, W), pixels.
+
+    Raises:
+        InputError: The size is not two positive integers. The methods raise it for an unknown label or invalid points.
     """
 
     where: str
@@ -44,7 +46,7 @@ class Drawing:
 
     def __post_init__(self) -> None:
         if not all(isinstance(side, int) and side > 0 for side in self.size):
-            raise InputError(f"{self.where} has the size (H, W) {self.size}, pixels; export it again.")
+            raise InputError(f"{self.where} has the image size (H, W) {self.size}; export it again.")
 
     def add_clicks(self, label: Any, points: Any) -> None:
         """Add points, (K, 2), pixels."""
@@ -55,10 +57,10 @@ class Drawing:
         self.vectors.append(Annotation(self._class(label), self._points(points, 2)))
 
     def add_polygon(self, label: Any, points: Any) -> None:
-        """Add what lies inside of an outline, (K, 2), pixels."""
+        """Add the inside of a polygon, (K, 2), pixels."""
         corners = self._points(points, 3)
-        if np.abs(corners).max() > 2 * max(self.size):  # would take memory to draw
-            raise InputError(f"{self.where} has a polygon far outside of the image, {self.size}; draw it again.")
+        if np.abs(corners).max() > 2 * max(self.size):  # pycocotools would allocate memory for all of it
+            raise InputError(f"{self.where} has a polygon far outside the image of size {self.size}; draw it again.")
         self.add_region(label, fill_polygons([corners.ravel().tolist()], self.size))
 
     def add_region(self, label: Any, region: Region) -> None:
@@ -67,7 +69,7 @@ class Drawing:
         self.regions[value], self.labels[value] = region, self._class(label)
 
     def annotations(self, simulator: Simulator) -> list[Annotation]:
-        """Return clicks and scribbles, those from regions first: what is drawn by hand lies on top."""
+        """Return the simulated labels of the regions, then the points and lines, which lie on top."""
         if not self.regions:
             return self.vectors
         parts = stack(self.regions, self.size)
@@ -85,35 +87,46 @@ class Drawing:
             raise InputError(f"{self.where} has the label {label!r}; the classes are {', '.join(self.classes)}.")
         return self.classes.index(label)
 
-    def _points(self, points: Any, least: int) -> Points:
+    def _points(self, points: Any, minimum: int) -> Points:
         try:
             found = np.asarray(points, dtype=np.float64)
         except (TypeError, ValueError):
             found = np.empty(0)
-        if found.ndim != 2 or found.shape[1] != 2 or len(found) < least or not np.isfinite(found).all():
-            raise InputError(f"{self.where} has the points {str(points)[:60]}; it needs {least} or more finite [x, y].")
+        if found.ndim != 2 or found.shape[1] != 2 or len(found) < minimum or not np.isfinite(found).all():
+            raise InputError(f"{self.where} has the points {str(points)[:60]}; expected at least {minimum} [x, y].")
         return found
 
 
 def load_json(path: Path) -> Any:
-    """Return the content of a file.
+    """Return the content of a JSON file.
 
     Raises:
-        InputError: A file that is missing or no JSON.
+        InputError: The file is missing or not JSON.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read as JSON ({error}); export it again.") from error
 
 
 def image_name(path: Any, where: str) -> str:
-    """Return a file name without folders and suffix, whatever system it was written on.
+    """Return a file name without folders and suffix. Paths may be of Windows or Unix.
 
     Raises:
-        InputError: There is none.
+        InputError: There is no file name.
     """
     name = PureWindowsPath(path).stem if isinstance(path, str) else ""
     if not name:
-        raise InputError(f"{where} names the image {path!r}; export it again with the names of the images.")
+        raise InputError(f"{where} has the image path {path!r}; export it again with image names.")
     return name
+
+
+def add_image(found: dict[str, list[Annotation]], name: str, annotations: list[Annotation], path: Path) -> None:
+    """Add the annotations of an image.
+
+    Raises:
+        InputError: ``found`` already has an image of that name.
+    """
+    if name in found:
+        raise InputError(f"{path} labels a second image {name!r}; rename one, since labels are found by name.")
+    found[name] = annotations

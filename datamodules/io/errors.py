@@ -1,4 +1,4 @@
-"""The project's error for bad input, and how many of them are reported together."""
+"""The error class for bad input."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -13,11 +13,11 @@ class InputError(ValueError):
 
     Args:
         message: The value or the file that is wrong, and the remedy.
-        kind: What it has in common with other problems of a dataset, for example "size differs".
+        kind: Category in the report of a dataset, for example "size differs".
         place: The file or image.
     """
 
-    # The defaults are needed for loader processes: torch raises their errors again from the message alone.
+    # The defaults are needed in loader processes: torch raises their errors again from the message alone.
     def __init__(self, message: str, kind: str = "", place: Path | str = "") -> None:
         super().__init__(message)
         self.kind = kind

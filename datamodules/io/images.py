@@ -1,6 +1,7 @@
-"""Reading pictures with Pillow, which raises on truncated files and returns palette PNGs as indices.
+"""Image files.
 
-Plain JPEGs are left to OpenCV, which decodes them with the same library to the same pixels, a third faster.
+Pillow raises on truncated files and returns palette PNGs as indices. OpenCV decodes plain JPEGs to the same pixels in
+two thirds of the time.
 """
 
 from collections.abc import Callable, Iterator
@@ -23,11 +24,11 @@ from datamodules.io.errors import InputError
 from datamodules.sample import IGNORE_INDEX
 from datamodules.transforms import Image
 
-_ORIENTATION = 0x0112  # EXIF tag; values 5 to 8 turn the image by 90 degrees
+_ORIENTATION = 0x0112  # EXIF tag; values 5 to 8 swap width and height
 
-# markers of JPEG: 8-bit frames, the first scan, and what comes before it in a plain file: JFIF, tables, comment
+# JPEG markers: 8-bit frames; the first scan; the other headers of a plain file (JFIF, tables, comment)
 _FRAMES, _SCAN, _HARMLESS = (0xC0, 0xC1, 0xC2), 0xDA, (0xE0, 0xDB, 0xC4, 0xDD, 0xFE)
-_PIXELS = 2**26  # Pillow asks whether more are meant
+_PIXELS = 2**26  # Pillow warns about larger images
 
 T = TypeVar("T")
 
@@ -36,11 +37,11 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
 @contextmanager
 def naming(path: Path, what: str) -> Iterator[None]:
-    """Turn any error while a file is read into a ``InputError`` that names it: decoders raise what they stumble over.
+    """Convert any exception to an :class:`InputError` that names the file. Decoders raise exceptions of many types.
 
     Args:
         path: The file.
-        what: It should be, "an image", say.
+        what: What it should hold, for example "an image".
     """
     try:
         yield
@@ -50,15 +51,15 @@ def naming(path: Path, what: str) -> Iterator[None]:
 
 
 def in_threads(function: Callable[[int], T], length: int, text: str) -> Iterator[T]:
-    """Yield ``function(0)``, ``function(1)``, ... as threads return them, behind a progress bar.
+    """Yield ``function(0)``, ``function(1)``, ... computed by threads, and show a progress bar.
 
-    It ends when the system has ended the threads: for a moment longer than Python they hold a lock of OpenCV, and a
-    loader process that is forked in that moment would wait for it forever.
+    Return only when the operating system has ended the threads. While they end they hold a lock of OpenCV, and a loader
+    process forked in that moment would wait for it forever.
 
     Args:
-        function: Decoders let the other threads run.
+        function: Runs in parallel where it releases the GIL, as decoders do.
         length: Number of calls.
-        text: What the bar says.
+        text: Label of the progress bar.
     """
     threads = list[int]()
     pool = ThreadPoolExecutor(initializer=lambda: threads.append(get_native_id()))
@@ -74,7 +75,7 @@ def list_images(folder: Path) -> list[Path]:
     """Return the image files of a folder, sorted by name.
 
     Raises:
-        InputError: No such folder, no image in it, or two files that differ only in their suffix.
+        InputError: The folder is missing or holds no images, or two files differ only in their suffix.
     """
     if not folder.is_dir():
         raise InputError(f"There is no folder {folder}; create it and put images into it.")
@@ -91,18 +92,18 @@ def image_size(path: Path) -> tuple[int, int]:
     """Return (W, H) of the upright image without decoding it.
 
     Raises:
-        InputError: A file that is missing or no image.
+        InputError: The file is missing or no image.
     """
     with naming(path, "an image"), PILImage.open(path) as picture:
-        turned = picture.format != "TIFF" and 5 <= picture.getexif().get(_ORIENTATION, 1) <= 8  # Pillow turns TIFFs
+        turned = picture.format != "TIFF" and 5 <= picture.getexif().get(_ORIENTATION, 1) <= 8  # Pillow rotates TIFFs
         return picture.size[::-1] if turned else picture.size
 
 
 def read_image(path: Path) -> Image:
-    """Return uint8 (H, W, 3), RGB, upright as its EXIF orientation says and as annotation tools show it.
+    """Return uint8 (H, W, 3), RGB, rotated by its EXIF orientation, as annotation tools show it.
 
     Raises:
-        InputError: A file that is missing, truncated, no image, or of more than 8 bits.
+        InputError: The file is missing, truncated, no image, or has more than 8 bits per channel.
     """
     with naming(path, "an image"):
         image = _decode_plain_jpeg(path.read_bytes())
@@ -110,7 +111,7 @@ def read_image(path: Path) -> Image:
             return image
         with PILImage.open(path) as picture:
             mode = picture.mode
-            if not mode.startswith(("I", "F")):  # Pillow would clip more than 8 bits
+            if not mode.startswith(("I", "F")):  # Pillow clips more than 8 bits
                 ImageOps.exif_transpose(picture, in_place=True)
                 return np.array(picture if mode == "RGB" else picture.convert("RGB"))
     raise InputError(
@@ -119,10 +120,10 @@ def read_image(path: Path) -> Image:
 
 
 def _decode_plain_jpeg(content: bytes) -> Image | None:
-    """Return uint8 (H, W, 3), RGB; ``None`` for what Pillow has to judge.
+    """Return uint8 (H, W, 3), RGB, or ``None`` if Pillow must read the file.
 
-    That is a file that is cut off, for which OpenCV would make up the rest, one with metadata, which may turn it, and
-    one of other than three channels.
+    Those are truncated files, which OpenCV fills with gray; files with metadata, which may hold an orientation; and
+    files that do not have three channels.
     """
     if not content.startswith(b"\xff\xd8") or not content.endswith(b"\xff\xd9"):
         return None
@@ -142,17 +143,17 @@ def _decode_plain_jpeg(content: bytes) -> Image | None:
 
 
 def read_label_map(path: Path, num_classes: int) -> LabelMap:
-    """Return class indices, uint8 (H, W), of an indexed or greyscale PNG.
+    """Return class indices, uint8 (H, W), of a palette or grayscale PNG.
 
     Raises:
-        InputError: A file that is missing or truncated, has colors instead of indices, or holds a value that is neither
-            a class nor IGNORE_INDEX.
+        InputError: The file is missing or truncated, has colors instead of indices, or holds a value that is neither a
+            class nor IGNORE_INDEX.
     """
     with naming(path, "a mask"), PILImage.open(path) as picture:
         mode, labels = picture.mode, np.array(picture)
     if mode not in ("P", "L", "I", "I;16"):
         raise InputError(
-            f"{path} has mode {mode}; a mask holds one class index per pixel, as a palette or grey PNG.",
+            f"{path} has mode {mode}; a mask holds one class index per pixel, as a palette or gray PNG.",
             "colors instead of indices",
             path,
         )

@@ -1,9 +1,9 @@
-"""The embedded dataset: drawn by ``datamodules/scenes.py``, not downloaded."""
+"""The embedded dataset: drawn when it is used, not downloaded."""
 
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
 from datamodules.annotations import LabelMap
 from datamodules.datamodule import LoaderOptions, SegmentationDataModule
@@ -13,10 +13,10 @@ from datamodules.simulate_clicks import ClickSimulator
 from datamodules.simulate_scribbles import ScribbleSimulator
 from datamodules.transforms import Image, Labels, RandomScaleCropFlip
 
-SUPERVISIONS = ("clicks", "scribbles", "full")
-MIN_AREA = 40  # pixels; less of a partly hidden object gets no weak label
+MIN_AREA = 40  # pixels; smaller visible parts of objects get no weak label
 
 
+@dataclass
 class ShapesDataset(SegmentationDataset):
     """One split, drawn on first use.
 
@@ -25,16 +25,12 @@ class ShapesDataset(SegmentationDataset):
         size: Height and width, pixels.
         supervision: "clicks" (one per visible part of an object and of the background), "scribbles" or "full".
         seed: Scene i is a function of (seed, i).
-
-    Raises:
-        InputError: An unknown supervision.
     """
 
-    def __init__(self, length: int, size: int, supervision: str, seed: int) -> None:
-        self.length = length
-        self.size = size
-        self.supervision = supervision
-        self.seed = seed
+    length: int
+    size: int
+    supervision: str
+    seed: int
 
     @cached_property
     def _scenes(self) -> list[tuple[Image, LabelMap, Labels]]:
@@ -43,23 +39,18 @@ class ShapesDataset(SegmentationDataset):
     def _draw(self, index: int) -> tuple[Image, LabelMap, Labels]:
         rng = np.random.default_rng([self.seed, index])
         image, mask, instances = draw_scene(self.size, rng)
-        classes = {int(instances[y, x]): int(mask[y, x]) for y, x in zip(*self._first(instances), strict=True)}
-        labels: Labels = mask
-        if self.supervision == "clicks":
-            labels = ClickSimulator(min_area=MIN_AREA)(instances, classes)
-        elif self.supervision == "scribbles":
-            labels = ScribbleSimulator(min_area=MIN_AREA)(instances, classes, rng)
-        return image, mask, labels
-
-    @staticmethod
-    def _first(instances: NDArray[np.int32]) -> tuple[NDArray[np.intp], ...]:
-        return np.unravel_index(np.unique(instances, return_index=True)[1], instances.shape)
+        if self.supervision == "full":
+            return image, mask, mask
+        values, first = np.unique(instances, return_index=True)
+        classes = dict(zip(values.tolist(), mask.flat[first].tolist(), strict=True))
+        simulator = ClickSimulator(MIN_AREA) if self.supervision == "clicks" else ScribbleSimulator(MIN_AREA)
+        return image, mask, simulator(instances, classes, rng)
 
     def __len__(self) -> int:
         return self.length
 
     def name(self, index: int) -> str:
-        """Identify the scene."""
+        """Return the name of the scene."""
         return f"shapes_{self.seed}_{index:04}"
 
     def image(self, index: int) -> Image:
@@ -67,11 +58,11 @@ class ShapesDataset(SegmentationDataset):
         return self._scenes[index][0]
 
     def dense_mask(self, index: int) -> LabelMap:
-        """Return the label map, uint8 (size, size)."""
+        """Return the dense mask, uint8 (size, size)."""
         return self._scenes[index][1]
 
     def weak_labels(self, index: int) -> Labels:
-        """Return what ``supervision`` lets training see."""
+        """Return the labels of the chosen supervision."""
         return self._scenes[index][2]
 
 
@@ -79,14 +70,14 @@ class ShapesDataModule(SegmentationDataModule):
     """The embedded dataset.
 
     Args:
-        supervision: What training may see: "clicks", "scribbles" or "full".
-        num_train: Images to train on.
-        num_val: Images to evaluate on.
+        supervision: Labels to train with: "clicks", "scribbles" or "full".
+        num_train: Number of training images.
+        num_val: Number of validation images.
         size: Height and width of the images, pixels.
-        augmentation: See :class:`SegmentationDataModule`, as for the rest.
+        augmentation: This and the remaining arguments: see :class:`SegmentationDataModule`.
     """
 
-    supervisions = SUPERVISIONS
+    supervisions = ("clicks", "scribbles", "full")
 
     def __init__(
         self,
@@ -105,9 +96,9 @@ class ShapesDataModule(SegmentationDataModule):
         self._val = ShapesDataset(num_val, size, supervision, seed=1)
 
     def train_split(self) -> ShapesDataset:
-        """Scenes with the labels that training may see."""
+        """Return scenes with the labels of the chosen supervision."""
         return self._train
 
     def val_split(self) -> ShapesDataset:
-        """Other scenes."""
+        """Return other scenes with their masks."""
         return self._val

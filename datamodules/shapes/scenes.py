@@ -1,9 +1,8 @@
-"""The pictures of the embedded dataset, the same on every machine.
+"""Images of the embedded dataset, the same on every machine.
 
-Overlapping objects of several shapes lie on a background. The color of an object is random and says nothing about its
-class; the class shows in its outline and in a fine pattern, whose period of four pixels averages out on the logits
-grid. Colors of neighbors differ, so color edges coincide with the semantic boundaries, while shading and noise vary
-within them.
+Objects of several shapes overlap on a background. The color of an object is random and independent of its class. The
+class determines the outline and a fine pattern, whose period of four pixels averages out on the logits grid. Any two
+colors of an image differ, so color edges coincide with semantic boundaries; shading and noise vary within them.
 """
 
 from collections.abc import Callable
@@ -16,11 +15,11 @@ from datamodules.transforms import Image
 
 Grid = NDArray[np.float64]
 
-CONTRAST = 48  # grey levels between the marks of a pattern and its ground
-SPECKLE = 16  # grey levels between the random grains of the background
-SHADING = 10  # grey levels across an object
-NOISE = 6  # grey levels, uniform in [-NOISE, NOISE]
-DISTANCE = 50  # grey levels, least Euclidean distance in RGB between two things of one image
+CONTRAST = 48  # gray levels between the two colors of a pattern
+SPECKLE = 16  # gray levels between the two colors of the random grain of the background
+SHADING = 10  # gray levels across an object
+NOISE = 6  # gray levels, uniform in [-NOISE, NOISE]
+DISTANCE = 50  # gray levels, minimum Euclidean distance between two colors of an image
 
 
 def _cross(u: Grid, v: Grid) -> NDArray[np.bool_]:
@@ -31,7 +30,7 @@ def _ring(u: Grid, v: Grid) -> NDArray[np.bool_]:
     return (u**2 + v**2 < 1) & (u**2 + v**2 > 0.2)
 
 
-# outline in units of the object's radius, pattern in pixels of the image; all patterns survive a horizontal flip
+# outline in units of the object's radius and pattern in pixels, both symmetric under horizontal flips
 CLASSES: dict[str, tuple[Callable[[Grid, Grid], NDArray[np.bool_]], Callable[[Grid, Grid], NDArray[np.bool_]]]] = {
     "disc": (lambda u, v: u**2 + v**2 < 0.9, lambda x, y: y % 4 < 2),
     "square": (lambda u, v: np.maximum(abs(u), abs(v)) < 0.8, lambda x, y: x % 4 < 2),
@@ -69,7 +68,7 @@ def draw_scene(size: int, rng: np.random.Generator) -> tuple[Image, LabelMap, ND
         inside = outline(cosine * dx - sine * dy, sine * dx + cosine * dy)
         colors.append(_new_color(colors, rng))
         marks = np.where(pattern(x, y), CONTRAST / 2, -CONTRAST / 2)
-        marks -= marks[inside].mean() if inside.any() else 0  # or the mean color would tell the class
+        marks -= marks[inside].mean() if inside.any() else 0  # the mean color must not depend on the class
         painted = colors[-1] + _shade(dx / 2, dy / 2, rng) + marks[..., None]
         canvas[inside], labels[inside], instances[inside] = painted[inside], label, instance
     noisy = canvas + rng.integers(-NOISE, NOISE + 1, size=canvas.shape)
@@ -84,7 +83,7 @@ def _new_color(others: list[Grid], rng: np.random.Generator) -> Grid:
 
 
 def _direction(rng: np.random.Generator) -> tuple[float, float]:
-    """A random unit vector from integers: exact on every machine, unlike sines."""
+    """Draw a random unit vector from integers. Unlike sines, it is the same on every machine."""
     while True:
         a, b = rng.integers(-100, 101, size=2).astype(np.float64)
         if 0 < (square := a * a + b * b) <= 100**2:

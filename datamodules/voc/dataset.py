@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from datamodules.annotations import Annotation, LabelMap, drop_outside, rasterize
+from datamodules.annotations import Annotation, LabelMap, drop_outside, pixel_centers, rasterize
 from datamodules.dataset import SegmentationDataset
 from datamodules.io.click_files import Clicks
 from datamodules.io.errors import InputError
@@ -14,18 +14,19 @@ from datamodules.voc.files import CLASSES, VOCFiles
 from datamodules.voc.scribblesup import ScribbleFiles
 
 Weak = Clicks | ScribbleFiles | Path | None
-"""Clicks by name, ScribbleSup's files, a folder of rasterized scribbles NAME.png, or ``None`` for dense masks."""
+"""Clicks by image name, ScribbleSup, a folder of rasterized scribbles NAME.png, or ``None`` for dense masks."""
 
 
 @dataclass(frozen=True)
 class VOCDataset(SegmentationDataset):
-    """Some of the images.
+    """One split.
 
     Args:
-        files: Where everything lies.
-        names: Of the images.
-        weak: What training sees.
-        raster_width: Draw vectors that wide before the augmentation, which then scales them; ``None`` draws after it.
+        files: Paths of images and masks.
+        names: Image names, YYYY_NNNNNN.
+        weak: Training labels.
+        raster_width: Draw clicks and scribbles with this width before the augmentation, pixels of the image. ``None``
+            draws them after it.
     """
 
     files: VOCFiles
@@ -37,15 +38,15 @@ class VOCDataset(SegmentationDataset):
         return len(self.names)
 
     def name(self, index: int) -> str:
-        """Return the name of the image, YYYY_NNNNNN."""
+        """Return the image name, YYYY_NNNNNN."""
         return self.names[index]
 
     def image_file(self, index: int) -> Path:
-        """Return the path of the photograph."""
+        """Return the path of the image."""
         return self.files.image(self.names[index])
 
     def shape(self, index: int) -> tuple[int, int]:
-        """Return (H, W) from the header of the photograph."""
+        """Return (H, W) from the header of the image."""
         width, height = image_size(self.image_file(index))
         return height, width
 
@@ -58,35 +59,35 @@ class VOCDataset(SegmentationDataset):
         return self.files.dense_mask(self.names[index])
 
     def weak_labels(self, index: int) -> Labels:
-        """Return the vectors or the label map that training may see."""
+        """Return the training labels: clicks or scribbles, or uint8 (H, W).
+
+        Raises:
+            InputError: The image has no labels, or they are malformed or for another image size.
+        """
         name = self.names[index]
         if self.weak is None:
             return self.dense_mask(index)
         if isinstance(self.weak, Path):
             return read_label_map(self.weak / f"{name}.png", len(CLASSES))
-        vectors = self._vectors(index)
+        if isinstance(self.weak, ScribbleFiles):
+            vectors = self._scribbles(self.weak, index)
+        elif name in self.weak:
+            vectors = self.weak[name]
+        else:
+            message = f"{name} is missing in a click file; download it again, or add an empty list if it has no clicks."
+            raise InputError(message, "no labels", name)
         if self.raster_width is None:
             return vectors
         return rasterize(drop_outside(vectors, self.shape(index)), self.shape(index), self.raster_width)
 
-    def _vectors(self, index: int) -> list[Annotation]:
-        """Return clicks or scribbles in continuous coordinates."""
-        name = self.names[index]
-        if isinstance(self.weak, ScribbleFiles):
-            scribbles, size = self.weak.read(name)
-            if size != (actual := self.shape(index)):
-                raise InputError(
-                    f"{self.weak.path}: the scribbles of {name} are for {size[1]} x {size[0]} pixels but "
-                    f"{self.image_file(index)} has {actual[1]} x {actual[0]}; fetch both again.",
-                    "size differs",
-                    name,
-                )
-            return [Annotation(s.label, s.points + 0.5) for s in scribbles]  # from indices to centers of pixels
-        assert isinstance(self.weak, dict)
-        if name not in self.weak:
+    def _scribbles(self, files: ScribbleFiles, index: int) -> list[Annotation]:
+        name, actual = self.names[index], self.shape(index)
+        scribbles, size = files.read(name)
+        if size != actual:
             raise InputError(
-                f"{name} is not in every file of clicks; fetch them again, or give it an empty list where it has none.",
-                "no labels",
+                f"{files.path}: the scribbles of {name} are for (H, W) {size}, but {self.image_file(index)} has "
+                f"{actual}; download both again.",
+                "size differs",
                 name,
             )
-        return self.weak[name]
+        return [Annotation(s.label, pixel_centers(s.points)) for s in scribbles]

@@ -1,4 +1,4 @@
-"""Where the files of Pascal VOC 2012 and SBD lie, and which images are trained on."""
+"""File layout, image lists and dense masks of Pascal VOC 2012 and SBD."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -21,16 +21,16 @@ PUBLISHED = {
     "train_aug": (10582, "215992f6fd958f89800449fdb4bbabe6"),
     "val": (1449, "5510db06bbb92848a0bf6109eba6d646"),
 }
-"""Number of images and md5 of their sorted names, one per line."""
+"""Number of images, and MD5 sum of their sorted names, one per line."""
 
 
 @dataclass(frozen=True)
 class VOCFiles:
-    """The trees of VOC and, where they are needed, of SBD.
+    """Files of VOC and SBD.
 
     Args:
-        root: Holds ``VOCdevkit/VOC2012`` (or is it) and, for dense masks of all training images, one of
-            ``benchmark_RELEASE/dataset`` (SBD as released), ``sbd`` (as torchvision lays it out), or
+        root: Folder with ``VOCdevkit/VOC2012`` (or that folder itself). Dense masks of all training images need one of
+            ``benchmark_RELEASE/dataset`` (SBD as released), ``sbd`` (SBD as unpacked by torchvision) or
             ``VOCdevkit/VOC2012/SegmentationClassAug``.
     """
 
@@ -38,7 +38,7 @@ class VOCFiles:
 
     @cached_property
     def voc(self) -> Path:
-        """The folder VOC2012."""
+        """Folder VOC2012."""
         for folder in (self.root / "VOCdevkit" / "VOC2012", self.root / "VOC2012", self.root):
             if (folder / "ImageSets" / "Segmentation").is_dir():
                 return folder
@@ -48,22 +48,22 @@ class VOCFiles:
 
     @cached_property
     def sbd(self) -> Path | None:
-        """The folder of SBD with cls/ and its lists."""
+        """Folder of SBD with cls/ and its lists, if any."""
         folders = (self.root / "benchmark_RELEASE" / "dataset", self.root / "sbd", self.root / "SBD", self.root)
         return next((folder for folder in folders if (folder / "cls").is_dir()), None)
 
     @cached_property
     def augmented(self) -> Path | None:
-        """The folder SegmentationClassAug, in which others distribute the masks of SBD as PNGs."""
+        """Folder of the masks of SBD as PNGs, as distributed by others, if any."""
         folders = (self.voc / "SegmentationClassAug", self.root / "SegmentationClassAug")
         return next((folder for folder in folders if folder.is_dir()), None)
 
     def image(self, name: str) -> Path:
-        """Return the path of a photograph."""
+        """Return the path of an image."""
         return self.voc / "JPEGImages" / f"{name}.jpg"
 
     def names(self, split: str) -> list[str]:
-        """Return the names in ``ImageSets/Segmentation/SPLIT.txt``."""
+        """Return the image names in ``ImageSets/Segmentation/SPLIT.txt``."""
         return _read_list(self.voc / "ImageSets" / "Segmentation" / f"{split}.txt")
 
     def val(self) -> list[str]:
@@ -71,10 +71,11 @@ class VOCFiles:
         return sorted(self.names("val"))
 
     def train_aug(self, labeled: Iterable[str]) -> list[str]:
-        """Return the names of (SBD train and val, and VOC train) without VOC val, sorted.
+        """Return the training images, sorted: SBD train, SBD val and VOC train, without VOC val.
 
         Args:
-            labeled: Names that stand in for SBD where it is absent, as weak labels need none of its masks.
+            labeled: Images with weak labels. They replace the lists of SBD if it is missing, since weak labels do not
+                need its masks.
         """
         if self.sbd is not None:
             labeled = [name for split in ("train", "val") for name in _read_list(self.sbd / f"{split}.txt")]
@@ -87,10 +88,10 @@ class VOCFiles:
         return frozenset(self.names("train")) | frozenset(self.names("val"))
 
     def dense_mask(self, name: str) -> LabelMap:
-        """Return the dense mask, uint8 (H, W): that of VOC, which has contours of 255, wins over that of SBD.
+        """Return the dense mask, uint8 (H, W). Masks of VOC, with contours of 255, take precedence over those of SBD.
 
         Raises:
-            InputError: A mask that is missing or broken.
+            InputError: The mask is missing or malformed.
         """
         if name in self._of_voc:
             return read_label_map(self.voc / "SegmentationClass" / f"{name}.png", len(CLASSES))
@@ -99,26 +100,32 @@ class VOCFiles:
         if self.augmented is not None:
             return read_label_map(self.augmented / f"{name}.png", len(CLASSES))
         raise InputError(
-            f"Full supervision needs SBD's mask of {name} and {self.root} has none; see: gatedcrf data download sbd.",
+            f"{self.root} has no SBD mask of {name}, which full supervision needs; see: gatedcrf data download sbd.",
             "no labels",
             name,
         )
 
 
 def unpublished(split: str, names: Sequence[str], remedy: str) -> list[InputError]:
-    """Return how the names of a split differ from the published count and checksum, if they do."""
+    """Return the difference between a split and its published count and checksum, if any.
+
+    Args:
+        split: "train_aug" or "val".
+        names: Image names.
+        remedy: End of the message.
+    """
     count, checksum = PUBLISHED[split]
     if len(names) != count:
-        message = f"{split} has {len(names)} images where {count:,} are published; {remedy}"
+        message = f"{split} has {len(names)} images instead of the published {count:,}; {remedy}"
         return [InputError(message, "number of images", split)]
     if list_digest(names) != checksum:
-        message = f"{split} has {count:,} images but not those that are published; {remedy}"
+        message = f"{split} has {count:,} images, but not the published ones; {remedy}"
         return [InputError(message, "checksum of the list", split)]
     return []
 
 
 def list_digest(names: Sequence[str]) -> str:
-    """Return the md5 of sorted names, one per line."""
+    """Return the MD5 sum of sorted names, one per line."""
     return md5("".join(f"{name}\n" for name in sorted(names)).encode()).hexdigest()
 
 
@@ -126,16 +133,16 @@ def _read_list(path: Path) -> list[str]:
     try:
         return path.read_text().split()
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read ({error}); fetch the archive again.") from error
+        raise InputError(f"{path} cannot be read ({error}); download the archive again.") from error
 
 
 def _read_mat(path: Path) -> LabelMap:
     """Return GTcls.Segmentation of SBD, uint8 (H, W)."""
     if not path.is_file():
-        raise InputError(f"{path} is missing; fetch SBD again.", "missing file", path)
+        raise InputError(f"{path} is missing; download SBD again.", "missing file", path)
     with naming(path, "the GTcls of SBD"):
         labels = np.asarray(loadmat(path, variable_names=["GTcls"])["GTcls"][0]["Segmentation"][0])
     if labels.ndim != 2 or labels.dtype.kind not in "ui" or labels.size == 0 or labels.max() >= len(CLASSES):
-        message = f"{path} holds no map of the classes 0 to {len(CLASSES) - 1}; fetch SBD again."
+        message = f"{path} is not a map of the classes 0 to {len(CLASSES) - 1}; download SBD again."
         raise InputError(message, "value out of range", path)
     return labels.astype(np.uint8)

@@ -25,7 +25,7 @@ from experiments.benchmarks.report import publish, save_json
 from experiments.benchmarks.settings import LOSS_SIZES, SCALING, LossSize
 from lightning_modules.deeplab_v3plus import DeepLabV3Plus
 from losses import GatedCRFLoss, GaussianKernel, PartialCrossEntropyLoss
-from losses.autograd import choose_engine
+from losses.engines import choose_engine
 
 BUDGET = 20.0  # seconds for the repeats of one engine
 TRAINABLE = 2**21  # input pixels of a batch; larger ones exceed the memory of a CPU, or take minutes

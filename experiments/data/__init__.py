@@ -1,1 +1,1 @@
-"""Dataset tools."""
+"""Fetching, converting, checking and drawing datasets: ``gatedcrf data``."""

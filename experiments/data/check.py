@@ -1,9 +1,8 @@
-"""``gatedcrf data check``: what is wrong with a dataset, counted by kind, and how much of each class it labels."""
+"""``gatedcrf data check``: the problems of a dataset, or the labels of each class."""
 
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -11,77 +10,74 @@ from rich.table import Table
 from datamodules.datamodule import SegmentationDataModule
 from datamodules.io.errors import InputError
 from datamodules.validation import LabelCounts, count_labels
-from experiments.data.dataset_arguments import add_dataset, load_dataset
+from experiments.data.arguments import load_dataset
 
-FEW = 5  # names that a line lists
+SHOWN = 5  # names per line, and problems per kind without --all
 
 
-def add_parsers(commands: Any) -> None:
-    """Register the command.
+def run(options: argparse.Namespace) -> None:
+    """Read every image and label, and print the problems or the number of labels per class.
 
     Args:
-        commands: Of ``gatedcrf data``.
+        options: The dataset, and ``all``.
+
+    Raises:
+        InputError: The dataset cannot be opened.
+        SystemExit: Status 1 if there is a problem.
     """
-    parser = commands.add_parser("check", help="read every image and label and name those that are wrong")
-    add_dataset(parser)
-    parser.add_argument("--all", action="store_true", help="print every problem, not only the first ones of each kind")
-    parser.set_defaults(run=_check)
-
-
-def _check(options: argparse.Namespace) -> None:
     datamodule = load_dataset(options)
     console = Console(soft_wrap=True, highlight=False, markup=False)
-    findings = datamodule.check()
-    train, val = (findings.images.get(split, 0) for split in ("train", "val"))
+    report = datamodule.check()
+    train, val = (report.images.get(split, 0) for split in ("train", "val"))
     images = f"{train} training and {val} validation images"
-    if findings.problems:
-        list_problems(findings.problems, options.all, console)
-        console.print(f"{len(findings.problems)} problems; {images} were read")
+    if report.problems:
+        print_problems(report.problems, options.all, console)
+        console.print(f"{len(report.problems)} problems in {images}")
         raise SystemExit(1)
-    report(count_labels(datamodule.train_split(), datamodule.stroke_width), datamodule, console)
+    print_labels(count_labels(datamodule.train_split(), datamodule.stroke_width), datamodule, console)
     console.print(f"{datamodule.num_classes} classes, {images}, no problems")
 
 
-def list_problems(problems: Sequence[InputError], every: bool, console: Console) -> None:
-    """Print a table of the kinds with their first files, and below it the messages.
+def print_problems(problems: Sequence[InputError], every: bool, console: Console) -> None:
+    """Print a table of the kinds of problems, and their messages.
 
     Args:
         problems: At least one.
-        every: Print all messages instead of the first ones of each kind.
-        console: Where to.
+        every: Print all messages instead of the first of each kind.
+        console: Where to print.
     """
     kinds: dict[str, list[InputError]] = {}
     for problem in problems:
         kinds.setdefault(problem.kind, []).append(problem)
     table = Table("problem", "count", "first files")
     for kind, found in kinds.items():
-        table.add_row(kind, str(len(found)), _few([Path(problem.place).name for problem in found]))
+        table.add_row(kind, str(len(found)), _first([Path(problem.place).name for problem in found]))
     console.print(table)
     for found in kinds.values():
-        for problem in found if every else found[:FEW]:
+        for problem in found if every else found[:SHOWN]:
             console.print(str(problem))
-    if not every and max(map(len, kinds.values())) > FEW:
-        console.print(f"These are the first {FEW} of each kind; --all prints all.")
+    if not every and max(map(len, kinds.values())) > SHOWN:
+        console.print(f"Only the first {SHOWN} problems of each kind are printed; --all prints all.")
 
 
-def report(counts: LabelCounts, datamodule: SegmentationDataModule, console: Console) -> None:
-    """Print how much of each class training sees, and name the classes that it never sees."""
+def print_labels(counts: LabelCounts, datamodule: SegmentationDataModule, console: Console) -> None:
+    """Print the number of labels per class, and the classes without any."""
     table = Table("class", "images", "labels")
     for index, name in enumerate(datamodule.class_names):
         table.add_row(name, str(counts.images[index]), str(counts.labels[index]))
     console.print(table)
-    outside = counts.outside
     console.print(
-        f"{len(counts.unlabeled)} training images without a label, {sum(outside.values())} clicks outside their image"
+        f"{len(counts.unlabeled)} training images without labels, "
+        f"{sum(counts.outside.values())} clicks outside their image"
     )
     if counts.unlabeled:
-        console.print(f"Without a label: {_few(counts.unlabeled)}.")
-    if outside:
-        console.print(f"Clicks outside are not used; they are in {_few(list(outside))}. Are x and y swapped?")
-    unseen = [repr(name) for index, name in enumerate(datamodule.class_names) if not counts.images[index]]
+        console.print(f"Without labels: {_first(counts.unlabeled)}.")
+    if counts.outside:
+        console.print(f"Clicks outside are ignored: {_first(list(counts.outside))}. Are x and y swapped?")
+    unseen = [name for index, name in enumerate(datamodule.class_names) if not counts.images[index]]
     if unseen:
-        console.print(f"No training image has a label of {', '.join(unseen)}, so it cannot be learned.")
+        console.print(f"Classes without labels in any training image: {', '.join(unseen)}.")
 
 
-def _few(names: Sequence[str]) -> str:
-    return ", ".join(names[:FEW]) + (", ..." if len(names) > FEW else "")
+def _first(names: Sequence[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")

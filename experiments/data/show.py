@@ -1,8 +1,7 @@
-"""``gatedcrf data show``: a sheet of samples before and after augmentation, with their weak labels drawn large."""
+"""``gatedcrf data show``: training images, their weak labels and augmented crops in one figure."""
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -10,56 +9,49 @@ from matplotlib.patches import Patch
 from rich.console import Console
 
 from datamodules.datamodule import SegmentationDataModule
-from datamodules.dataset import AugmentedCrops, SegmentationDataset
+from datamodules.dataset import AugmentedCrops
 from datamodules.io.errors import InputError
 from datamodules.sample import IGNORE_INDEX
 from datamodules.sampler import Draw
 from datamodules.transforms import Labels
-from experiments.data.dataset_arguments import add_dataset, load_dataset
+from experiments.data.arguments import load_dataset
 from experiments.tables.figures import draw_labels
 from lightning_modules.palette import voc_palette
 
-INCHES = 3.2  # side of a picture
+INCHES = 3.2  # side of one picture
 
 
-def add_parsers(commands: Any) -> None:
-    """Register the command.
+def run(options: argparse.Namespace) -> None:
+    """Write a PNG with one row per image.
 
     Args:
-        commands: Of ``gatedcrf data``.
+        options: The dataset, ``count``, ``crops`` and ``out``.
+
+    Raises:
+        InputError: The dataset cannot be opened, or the file is not a PNG.
+        OSError: The file cannot be written.
     """
-    parser = commands.add_parser("show", help="draw samples before and after augmentation with their labels")
-    add_dataset(parser)
-    parser.add_argument("--count", type=int, default=4, help="images, evenly spread over the training images")
-    parser.add_argument("--crops", type=int, default=3, help="augmented crops of each image")
-    parser.add_argument("--out", default="samples.png", help="PNG to write")
-    parser.set_defaults(run=_show)
-
-
-def _show(options: argparse.Namespace) -> None:
-    if options.count < 1 or options.crops < 1:
-        raise InputError(f"--count is {options.count} and --crops is {options.crops}; draw at least one.")
     out = Path(options.out)
     if out.suffix.lower() != ".png":
-        raise InputError(f"--out is {out}; the sheet is a PNG, so give it a name that ends in .png.")
+        raise InputError(f"--out={out} is not a PNG; choose a name that ends in .png.")
     datamodule = load_dataset(options)
-    split = datamodule.train_split()
-    count = min(options.count, len(split))
-    figure = draw([k * len(split) // count for k in range(count)], split, datamodule, options.crops)
+    length = len(datamodule.train_split())
+    count = min(options.count, length)
+    figure = draw([k * length // count for k in range(count)], datamodule, options.crops)
     out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out, dpi=100)
-    Console(soft_wrap=True, highlight=False).print(f"{count} of {len(split)} training images are in {out}")
+    Console(soft_wrap=True, highlight=False, markup=False).print(f"{count} of {length} training images are in {out}")
 
 
-def draw(indices: list[int], split: SegmentationDataset, datamodule: SegmentationDataModule, crops: int) -> Figure:
-    """Return a figure with a row per image: as it is, and augmented.
+def draw(indices: list[int], datamodule: SegmentationDataModule, crops: int) -> Figure:
+    """Return a figure with one row per image: the image, then its augmented crops.
 
     Args:
-        indices: Images of ``split``.
-        split: Training images.
-        datamodule: Of the augmentation and the names of the classes.
-        crops: Augmented crops per image.
+        indices: Training images.
+        datamodule: Dataset with its augmentation and class names.
+        crops: Crops per image.
     """
+    split = datamodule.train_split()
     augmented = AugmentedCrops(split, datamodule.augmentation, datamodule.seed, datamodule.stroke_width)
     figure = Figure(figsize=(INCHES * (crops + 1), INCHES * len(indices) + 0.5), layout="constrained")
     axes = figure.subplots(len(indices), crops + 1, squeeze=False)
@@ -79,9 +71,8 @@ def draw(indices: list[int], split: SegmentationDataset, datamodule: Segmentatio
         for label in sorted(seen)
     ]
     if handles:
-        figure.legend(
-            handles=handles, loc="outside lower center", ncols=min(8, len(handles)), frameon=False, fontsize=8
-        )
+        columns = min(8, len(handles))
+        figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False, fontsize=8)
     return figure
 
 

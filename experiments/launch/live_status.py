@@ -1,36 +1,28 @@
-"""The live view of running cells: a bar for each and one for all."""
+"""Progress bars of running cells."""
 
 import time
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TimeElapsedColumn, TimeRemainingColumn
 
 from experiments.tables.cell import Cell
 
 
 class LiveStatus:
-    """Shows the steps of running cells, and prints a line when one starts or ends.
+    """Shows a bar per running cell and one for all, and prints a line when a cell starts or ends.
 
     Args:
         total: Number of cells.
-        finished: How many of them were finished before.
-        console: Where to show it; without a terminal only the lines appear.
+        finished: Number of cells that were finished before.
+        console: Output. Only the lines are shown if it is not a terminal.
     """
 
     def __init__(self, total: int, finished: int, console: Console) -> None:
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
         self.console = console
         self.total = total
-        self.progress = Progress(*columns, TimeRemainingColumn(), console=console, transient=True)
+        self.progress = Progress(*columns, console=console, transient=True)
         self.all = self.progress.add_task("cells", total=total, completed=finished)
         self.started: dict[Cell, tuple[TaskID, float]] = {}
 
@@ -49,11 +41,11 @@ class LiveStatus:
         self.started[cell] = (task, time.monotonic())
 
     def update(self, cell: Cell) -> None:
-        """Show how far a cell is."""
+        """Move the bar of a cell to its last logged step."""
         self.progress.update(self.started[cell][0], completed=cell.run.step())
 
     def end(self, cell: Cell, code: int) -> bool:
-        """Print the result of a cell, or the end of its log, and return whether it has one."""
+        """Print the result of a cell, or the end of its log if it has none, and return whether it has one."""
         task, began = self.started.pop(cell)
         self.progress.remove_task(task)
         self.progress.advance(self.all)

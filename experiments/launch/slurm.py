@@ -1,7 +1,7 @@
 """``--launcher slurm``: one batch job per cell.
 
-A job of its own rather than an element of an array: a cell is requeued, canceled, submitted again and logged by itself,
-and a later call submits just the cells that are neither finished nor in the queue.
+Jobs are not an array: each cell is requeued, canceled, resubmitted and logged on its own, and a later call submits only
+those cells that are neither finished nor in the queue.
 """
 
 import getpass
@@ -20,20 +20,20 @@ from experiments.launch.slurm_script import SETTINGS, Settings, batch_script, jo
 from experiments.tables.cell import Cell
 
 SCRIPT = "job.sbatch"
-ASK_EVERY_S = 10.0  # one question for all jobs: controllers serve hundreds of users
+QUERY_INTERVAL_S = 10.0  # one query serves all jobs: a controller has hundreds of users
 
 
 class SlurmLauncher:
-    """Submits cells, or attaches to their jobs where they wait or run already.
+    """Submits cells, or attaches to their pending or running jobs.
 
-    The queue itself is the record: each run directory has its own job name, so that nothing is lost or submitted twice
-    if this process ends at any point, and SLURM never runs two jobs of one name at a time (``singleton``).
+    No record is kept besides the queue. Each run folder has its own job name, so that no job is lost or submitted twice
+    if this process ends at any point. SLURM runs one job of a name at a time (``--dependency=singleton``).
 
     Args:
         file: Settings that differ from slurm.yaml.
 
     Raises:
-        InputError: Bad settings, no SLURM here, or a controller that does not answer.
+        InputError: Invalid settings, SLURM is not installed, or its controller does not answer.
     """
 
     def __init__(self, file: Path | None = None) -> None:
@@ -42,30 +42,30 @@ class SlurmLauncher:
                 raise InputError(f"{program} is not on the PATH. Run on a login node, or use --launcher local.")
         self.settings = Settings.load(file or SETTINGS)
         self.limit = self.settings.jobs
-        self._jobs = _queue()
-        self._asked = time.monotonic()
+        self._queue = _query_queue()
+        self._queried = time.monotonic()
 
     def start(self, cell: Cell) -> "SlurmJob":
-        """Submit the job of a cell, unless it waits or runs.
+        """Submit the job of a cell unless it is in the queue.
 
         Raises:
-            InputError: The job is refused, with SLURM's reason.
+            InputError: SLURM refuses the job. The message gives its reason.
         """
-        name = job_name(cell)
-        if name not in self._jobs:
+        name = job_name(cell.run.path)
+        if name not in self._queue:
             script = cell.run.path.resolve() / SCRIPT
             script.write_text(batch_script(cell, self.settings))
             _call("sbatch", str(script))
-            self._jobs.add(name)
+            self._queue.add(name)
         return SlurmJob(self, name, cell.run.path)
 
-    def holds(self, name: str) -> bool:
-        """Return whether a job waits or runs, as of the last time that the controller answered."""
-        if time.monotonic() - self._asked >= ASK_EVERY_S:
-            self._asked = time.monotonic()
-            with suppress(ValueError):  # a controller that restarts or is busy: the jobs go on
-                self._jobs = _queue()
-        return name in self._jobs
+    def is_queued(self, name: str) -> bool:
+        """Return whether a job is pending or running, as of the controller's last answer."""
+        if time.monotonic() - self._queried >= QUERY_INTERVAL_S:
+            self._queried = time.monotonic()
+            with suppress(InputError):  # the controller is busy or restarts, which does not affect jobs
+                self._queue = _query_queue()
+        return name in self._queue
 
 
 @dataclass(frozen=True)
@@ -77,26 +77,26 @@ class SlurmJob:
     run: Path
 
     def poll(self) -> int | None:
-        """Return ``None`` while the job waits or runs, then 0 if the run has its result and 1 otherwise."""
-        if self.launcher.holds(self.name):
+        """Return ``None`` while the job is pending or running, then 0 if the run has its result and 1 otherwise."""
+        if self.launcher.is_queued(self.name):
             return None
-        return 0 if RESULT in os.listdir(self.run) else 1  # a listing: NFS may remember for a minute that there is none
+        return 0 if RESULT in os.listdir(self.run) else 1  # NFS caches for a minute that a file does not exist
 
     def stop(self) -> str:
-        """Leave the job to SLURM; a later call attaches to it."""
-        return f"its SLURM job goes on, and the same command attaches to it (scancel --name={self.name} ends it)"
+        """Leave the job in the queue. A later call attaches to it."""
+        return f"its SLURM job continues, and the same command attaches to it (scancel --name={self.name} ends it)"
 
 
-def _queue() -> set[str]:
-    """Return the names of this user's waiting and running jobs."""
+def _query_queue() -> set[str]:
+    """Return the names of this user's pending and running jobs."""
     return set(_call("squeue", f"--user={getpass.getuser()}", "--noheader", "--format=%j").splitlines())
 
 
 def _call(*command: str) -> str:
-    """Return what a command of SLURM prints.
+    """Return the output of a SLURM command.
 
     Raises:
-        InputError: It failed; the message is SLURM's.
+        InputError: The command failed. The message is SLURM's.
     """
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:

@@ -1,4 +1,4 @@
-"""What a batch job of SLURM asks for, and the script that sbatch is given."""
+"""Settings of a SLURM job, and the batch script made from them."""
 
 import hashlib
 import re
@@ -14,10 +14,10 @@ from experiments import EXPERIMENTS
 from experiments.tables.cell import Cell
 
 SETTINGS = EXPERIMENTS / "slurm.yaml"
-EARLY_S = 60  # sbatch sends its signal up to so much earlier than asked
+SIGNAL_EARLY_S = 60  # SLURM may send the signal this much before the given time
 REQUEUE = """\
 status=$?
-# Told to stop by SIGUSR1 or SIGTERM: SLURM requeues only jobs that it has to kill. A canceled job is no longer RUNNING.
+# 138 is SIGUSR1, 143 is SIGTERM. SLURM itself requeues only jobs that it kills. A canceled job is no longer RUNNING.
 if [[ $status == 138 || $status == 143 ]] && [[ $(squeue --noheader --jobs="$SLURM_JOB_ID" --format=%T) == RUNNING ]]
 then
     scontrol requeue "$SLURM_JOB_ID"
@@ -28,11 +28,10 @@ exit $status
 
 @dataclass(frozen=True)
 class Settings:
-    """What a job asks for; the comments of slurm.yaml explain each.
+    """Resources and options of a job. The comments of slurm.yaml explain each.
 
     Raises:
-        InputError: A number below 1, a time in another form, or one so short that a run would be told to stop as soon
-            as it has begun.
+        InputError: A number is below 1, or ``time`` is malformed or leaves no time to train.
     """
 
     partition: str | None
@@ -50,23 +49,23 @@ class Settings:
     def __post_init__(self) -> None:
         for key in ("warning", "nodes", "cpus_per_task", "jobs"):
             if getattr(self, key) < 1:
-                raise InputError(f"{key} is {getattr(self, key)}, but at least 1 is needed.")
+                raise InputError(f"{key} is {getattr(self, key)}; it must be at least 1.")
         form = re.fullmatch(r"(?:(\d+)-)?(\d+):(\d\d):(\d\d)", self.time)
         if form is None:
-            raise InputError(f"time {self.time!r} is not of the form [D-]HH:MM:SS.")
+            raise InputError(f"time is {self.time!r}; write it as [D-]HH:MM:SS, in quotes.")
         days, hours, minutes, seconds = (int(part or 0) for part in form.groups())
-        if 86400 * days + 3600 * hours + 60 * minutes + seconds <= self.warning + EARLY_S:
+        if 86400 * days + 3600 * hours + 60 * minutes + seconds <= self.warning + SIGNAL_EARLY_S:
             raise InputError(
-                f"time {self.time} leaves no time to train: the run is told to save up to {self.warning} + {EARLY_S} "
-                "seconds before its end. Raise time or lower warning."
+                f"time {self.time} leaves no time to train: a run is told to save up to {self.warning} + "
+                f"{SIGNAL_EARLY_S} seconds before its end. Raise time or lower warning."
             )
 
     @staticmethod
     def load(path: Path = SETTINGS) -> "Settings":
-        """Read a file; keys that it does not name are those of slurm.yaml.
+        """Read a file. Missing keys have the values of slurm.yaml.
 
         Raises:
-            InputError: An unknown key or a value of another type, with the file's name.
+            InputError: A key is unknown or its value has the wrong type. The message names the file.
         """
         parser = ArgumentParser(exit_on_error=False)
         parser.add_class_arguments(Settings)
@@ -79,42 +78,39 @@ class Settings:
             raise InputError(f"{path}: {error}\n{SETTINGS} explains the keys.") from error
 
 
-def job_name(cell: Cell) -> str:
-    """Return the name of a cell's job: that of its run directory, which cells of several tables may share."""
-    run = cell.run.path.resolve()
+def job_name(run: Path) -> str:
+    """Return the name of the job that trains in a run folder. Cells of several tables may share the folder."""
+    run = run.resolve()
     return ".".join((*run.parts[-3:], hashlib.sha256(bytes(run)).hexdigest()[:8]))
 
 
 def batch_script(cell: Cell, settings: Settings) -> str:
-    """Return what sbatch is given: it starts and, requeued, continues the run."""
-    optional = {
+    """Return the script for sbatch. It starts the run, and continues it after a requeue."""
+    options = {
+        "job-name": job_name(cell.run.path),
+        "chdir": Path.cwd(),
+        "output": str(cell.run.log.resolve()).replace("%", "%%"),
+        "open-mode": "append",
+        "dependency": "singleton",
+        "signal": f"SIGUSR1@{settings.warning}",  # with B: before it, only the shell would get the signal
+        "time": settings.time,
+        "nodes": settings.nodes,
+        "ntasks-per-node": cell.devices,
+        "cpus-per-task": settings.cpus_per_task,
         "partition": settings.partition,
         "account": settings.account,
         "mem": settings.memory,
         "gres": settings.gres and settings.gres.replace("{devices}", str(cell.devices)),
     }
-    options = {
-        "job-name": job_name(cell),
-        "chdir": str(Path.cwd()),
-        "output": str(cell.run.log.resolve()).replace("%", "%%"),
-        "open-mode": "append",
-        "dependency": "singleton",
-        "requeue": None,
-        "signal": f"SIGUSR1@{settings.warning}",  # no B: before it, which would signal the shell instead of the run
-        "time": settings.time,
-        "nodes": settings.nodes,
-        "ntasks-per-node": cell.devices,
-        "cpus-per-task": settings.cpus_per_task,
-        **{name: value for name, value in optional.items() if value is not None},
-    }
+    given = {name: shlex.quote(str(value)) for name, value in options.items() if value is not None}
+    lines = [f"--{name}={value}" for name, value in given.items()]
     command = cell.command()
     if settings.nodes > 1:
         command = [*command, f"--trainer.num_nodes={settings.nodes}"]
-    lines = [f"--{name}" if value is None else f"--{name}={shlex.quote(str(value))}" for name, value in options.items()]
     return "\n".join(
         (
             "#!/bin/bash",
-            *(f"#SBATCH {line}" for line in (*lines, *settings.options)),
+            *(f"#SBATCH {line}" for line in (*lines, "--requeue", *settings.options)),
             *settings.setup,
             'echo "SLURM job $SLURM_JOB_ID on $SLURM_JOB_NODELIST, requeued ${SLURM_RESTART_COUNT:-0} times"',
             f"srun --cpus-per-task={settings.cpus_per_task} {shlex.join(command)}",  # not inherited since SLURM 22.05

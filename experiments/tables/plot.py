@@ -1,11 +1,9 @@
-"""A table as a plot: points for what was measured, lines for what the paper reports."""
+"""A table as a plot: measured values as points, those of the paper as lines."""
 
-from collections.abc import Iterable
 from pathlib import Path
 from statistics import mean, stdev
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments.tables.results import Results
@@ -13,13 +11,13 @@ from experiments.tables.table import Table
 
 
 def save_plot(path: Path, table: Table, results: Results, title: str) -> None:
-    """Draw a group of points per row and a point per column, with the deviation over seeds.
+    """Draw a group of points per row and a point per column. Bars are standard deviations over seeds.
 
     Args:
-        path: PNG to write.
+        path: PNG file to write.
         table: Rows, columns and published values.
-        results: What was measured.
-        title: Above the plot.
+        results: Measured values.
+        title: Title of the plot.
     """
     rows = list(dict.fromkeys(row for row, _ in table.cells(results.dataset)))
     published = table.paper.get(results.dataset, {})
@@ -34,8 +32,12 @@ def save_plot(path: Path, table: Table, results: Results, title: str) -> None:
         heights = [mean(values) if values else np.nan for values in seeds]
         errors = [stdev(values) if len(values) > 1 else 0.0 for values in seeds]
         axis.errorbar(where, heights, errors, fmt="o", markersize=7, capsize=3, label=column)
-        paper = [published[row][number] if row in published else None for row in rows]
-        _mark(axis, where, paper, 0.9 * width, last=number == len(columns) - 1)
+        known = {x: published[row][number] for x, row in zip(where, rows, strict=True) if row in published}
+        marks = [(x, value) for x, value in known.items() if value is not None]
+        for x, value in marks:
+            axis.hlines(value, x - 0.45 * width, x + 0.45 * width, colors="black", linewidth=1.5)
+        if marks and number == len(columns) - 1:
+            axis.plot([], [], color="black", linewidth=1.5, label="paper")
     axis.set_xticks(places, rows)
     axis.set_xlim(-0.5, len(rows) - 0.5)
     axis.set_ylabel("mIoU, percent")
@@ -44,11 +46,3 @@ def save_plot(path: Path, table: Table, results: Results, title: str) -> None:
     axis.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
     axis.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=130)
-
-
-def _mark(axis: Axes, where: Iterable[float], paper: Iterable[float | None], width: float, last: bool) -> None:
-    known = [(x, value) for x, value in zip(where, paper, strict=True) if value is not None]
-    for x, value in known:
-        axis.hlines(value, x - width / 2, x + width / 2, colors="black", linewidth=1.5)
-    if known and last:
-        axis.plot([], [], color="black", linewidth=1.5, label="paper")

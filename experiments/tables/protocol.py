@@ -1,4 +1,4 @@
-"""``protocol: paper | authors``: what each changes in a cell, from ``protocols.yaml``."""
+"""Changes of a cell's configuration by ``--protocol paper`` and ``--protocol authors``, read from protocols.yaml."""
 
 from fnmatch import fnmatch
 from typing import Any
@@ -8,23 +8,22 @@ import yaml
 from datamodules.io.errors import InputError
 from experiments.train.configuration import find_config, merge
 
-PROTOCOLS = ("paper", "authors")
 REPORTED = "reported mIoU"
 
 
 def protocol_changes(protocol: str, dataset: str, training: str) -> dict[str, Any]:
-    """Return what a protocol changes in the configuration of a training.
+    """Return the changes that a protocol makes to the configuration of a training.
 
     Args:
         protocol: "paper" or "authors".
-        dataset: Stem of a file in ``datasets``.
+        dataset: Name of a file in ``datasets``.
         training: Name of the training, SUPERVISION.LOSS first.
 
     Raises:
-        InputError: The protocol of the authors for a dataset that they did not train on.
+        InputError: The authors did not train on the dataset.
     """
     if protocol == "authors" and dataset not in ("voc", "cityscapes"):
-        raise InputError(f"--protocol authors is known for voc and cityscapes, not for {dataset}; leave it out.")
+        raise InputError(f"--protocol authors exists for voc and cityscapes, not for {dataset}. Leave it out.")
     changes: dict[str, Any] = {}
     for difference, sides in _load().items():
         if difference != REPORTED:
@@ -35,7 +34,7 @@ def protocol_changes(protocol: str, dataset: str, training: str) -> dict[str, An
 
 
 def reported(protocol: str) -> str:
-    """Return which evaluation a table shows: "last" or "best"."""
+    """Return which evaluation a table reports: "last" or "best"."""
     return str(_load()[REPORTED][protocol])
 
 

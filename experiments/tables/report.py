@@ -1,4 +1,4 @@
-"""A table of the paper with what was measured: lines of text, and the forms in which they are written."""
+"""A table of measured and published values, as text, Markdown, LaTeX and CSV."""
 
 import csv
 from collections.abc import Mapping, Sequence
@@ -11,70 +11,54 @@ from experiments.tables.results import Results
 from experiments.tables.table import Table, full_supervision
 
 Lines = list[list[str]]
-"""A header, then lines; the first cell of a line that explains the one above is empty."""
+"""A header and lines of cells. The first cell is empty in lines that belong to the line above."""
 
 
 def lines(table: Table, results: Results) -> Lines:
-    """Return per row what was measured, what the paper reports and the difference, and what others report.
+    """Return per row the measured values, those of the paper and the difference, then those of other methods.
 
-    W/F is the best weakly supervised value of a row over full supervision with pCE alone, percent, as in Table 5.
+    Values are mIoU in percent: the mean over seeds, and the sample standard deviation. As in Table 5, W/F is the best
+    value of weak supervision in a row over that of full supervision with pCE alone, in percent.
     """
-    dataset, columns = results.dataset, list(table.columns)
-    reference, published = full_supervision(dataset)
-    full = _mean(results.values(reference))
-    shown: Lines = [["", "mIoU, percent", *columns, "W/F"]]
+    dataset = results.dataset
+    full, _ = full_supervision(dataset)
+    compared = [dataset] if dataset in table.paper else list(table.paper)
+    shown: Lines = [["", "mIoU, percent", *table.columns, "W/F"]]
     for row in dict.fromkeys(row for row, _ in table.cells(dataset)):
-        seeds = [results.values(table.specs[row, column].name) for column in columns]
-        ours = [_mean(values) for values in seeds]
-        paper = table.paper.get(dataset, {}).get(row, [None] * len(columns))
-        weak = [table.specs[row, column].weak for column in columns]
-        shown.append([row, dataset, *map(_show, seeds), _ratio(ours, weak, full)])
-        for name, rows in table.paper.items():
-            if row in rows and (name == dataset or dataset not in table.paper):
-                theirs = _ratio(rows[row], weak, full_supervision(name)[1])
-                shown.append(["", f"paper, {name}", *(_number(value) for value in rows[row]), theirs])
-        pairs = zip(ours, paper, strict=True)
-        difference = ["" if a is None or b is None else f"{a - b:+.2f}" for a, b in pairs]
-        if any(difference):
-            shown.append(["", "difference", *difference, _difference(ours, paper, weak, full, published)])
+        specs = [table.specs[row, column] for column in table.columns]
+        weak = [spec.weak for spec in specs]
+        seeds = [results.values(spec.name) for spec in specs]
+        ours = _append_ratio([_mean(values) for values in seeds], weak, _mean(results.values(full)))
+        shown.append([row, dataset, *map(_mean_and_deviation, seeds), _number(ours[-1])])
+        for name in compared:
+            if row in table.paper[name]:
+                paper = _append_ratio(table.paper[name][row], weak, full_supervision(name)[1])
+                shown.append(["", f"paper, {name}", *map(_number, paper)])
+                pairs = zip(ours, paper, strict=True) if name == dataset else ()
+                difference = ["" if a is None or b is None else f"{a - b:+.2f}" for a, b in pairs]
+                if any(difference):
+                    shown.append(["", "difference", *difference])
     for method, others in table.others.get(dataset, {}).items():
-        shown.append(
-            [method, "published", *(_number(value) for value in others), _ratio(others, [True, False], others[1])]
-        )
+        shown.append([method, "published", *map(_number, _append_ratio(others, [True, False], others[1]))])
     return shown
+
+
+def _append_ratio(values: Sequence[float | None], weak: Sequence[bool], full: float | None) -> list[float | None]:
+    """Append W/F to the values of a row, given which of them are weakly supervised and the value F."""
+    known = [value for value, is_weak in zip(values, weak, strict=True) if value is not None and is_weak]
+    return [*values, 100 * max(known) / full if known and full else None]
 
 
 def _mean(seeds: Mapping[int, float]) -> float | None:
     return mean(seeds.values()) if seeds else None
 
 
-def _show(seeds: Mapping[int, float]) -> str:
-    deviation = f" ± {stdev(seeds.values()):.2f}" if len(seeds) > 1 else ""
-    return f"{mean(seeds.values()):.2f}{deviation}" if seeds else ""
+def _mean_and_deviation(seeds: Mapping[int, float]) -> str:
+    return _number(_mean(seeds)) + (f" ± {stdev(seeds.values()):.2f}" if len(seeds) > 1 else "")
 
 
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.2f}"
-
-
-def _share(values: Sequence[float | None], weak: Sequence[bool], full: float | None) -> float | None:
-    known = [value for value, is_weak in zip(values, weak, strict=True) if value is not None and is_weak]
-    return 100 * max(known) / full if known and full else None
-
-
-def _ratio(values: Sequence[float | None], weak: Sequence[bool], full: float | None) -> str:
-    return _number(_share(values, weak, full))
-
-
-def _difference(
-    ours: Sequence[float | None],
-    paper: Sequence[float | None],
-    weak: Sequence[bool],
-    full: float | None,
-    published: float | None,
-) -> str:
-    left, right = _share(ours, weak, full), _share(paper, weak, published)
-    return "" if left is None or right is None else f"{left - right:+.2f}"
 
 
 def to_rich(shown: Lines, title: str) -> RichTable:
@@ -88,20 +72,18 @@ def to_rich(shown: Lines, title: str) -> RichTable:
 
 
 def to_markdown(shown: Sequence[Sequence[str]]) -> str:
-    """Return lines, the first of which is the header, as a Markdown table."""
+    """Return lines, header first, as a Markdown table."""
     rule = ["---"] * 2 + ["---:"] * (len(shown[0]) - 2)
     return "".join("| " + " | ".join(line) + " |\n" for line in [shown[0], rule, *shown[1:]])
 
 
 def to_latex(shown: Lines, title: str) -> str:
-    """Return lines as a LaTeX table, for the package booktabs."""
-    escaped = [[_escape(cell) for cell in line] for line in shown]
-    head, *body = (" & ".join(line) + r" \\" for line in escaped)
+    """Return lines as a LaTeX table for the package booktabs."""
+    head, *body = (" & ".join(map(_escape, line)) + r" \\" for line in shown)
     columns = "ll" + "r" * (len(shown[0]) - 2)
     top = [r"\begin{table}", r"\centering", rf"\caption{{{_escape(title)}}}", rf"\begin{{tabular}}{{{columns}}}"]
-    return "\n".join(
-        [*top, r"\toprule", head, r"\midrule", *body, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""]
-    )
+    bottom = [r"\bottomrule", r"\end{tabular}", r"\end{table}", ""]
+    return "\n".join([*top, r"\toprule", head, r"\midrule", *body, *bottom])
 
 
 def _escape(text: str) -> str:

@@ -16,7 +16,7 @@ from experiments.launch.local import Job, Launcher, LocalLauncher
 from experiments.launch.slurm import SlurmLauncher
 from experiments.tables.cell import Cell
 from experiments.tables.command import open_console, write_table
-from experiments.tables.figures import save_gallery, save_kernels
+from experiments.tables.paper_figures import draw_kernels, draw_predictions
 from experiments.tables.results import Results
 from experiments.tables.table import Table
 from experiments.train.run import Run
@@ -140,11 +140,11 @@ def _run_all(cells: Sequence[Cell], launcher: Launcher, console: Console) -> lis
 def _report(table: Table, results: Results, console: Console) -> None:
     """Print and write everything that has been measured for this table, by this call or before."""
     write_table(table, results, console)
-    names = {f"{row} {column}": table.specs[row, column].name for row, column in table.cells(results.dataset)}
+    names = {f"{row}\n{column}": table.specs[row, column].name for row, column in table.cells(results.dataset)}
     first = {label: run for label, name in names.items() if (run := results.first(name)) is not None}
     if not first:
         return
-    save_gallery(results.folder / f"{table.name}_gallery.png", first)
-    save_kernels(results.folder / "kernels.png", next(iter(first.values())).datamodule().val_split())
+    draw_predictions(first, weak=True).savefig(results.folder / f"{table.name}_gallery.png")
+    draw_kernels(next(iter(first.values())).datamodule().val_split()).savefig(results.folder / "kernels.png")
     for name in (f"{table.name}_gallery.png", "kernels.png"):
         console.print(f"wrote {results.folder / name}", soft_wrap=True)

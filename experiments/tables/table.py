@@ -1,6 +1,5 @@
-"""A table of the paper: a page of YAML with its rows, its columns and the published values."""
+"""A table of the paper, read from YAML: rows, columns and published values."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,18 +11,18 @@ from datamodules.io.errors import InputError
 from experiments.train.configuration import find_config, merge
 
 Published = dict[str, dict[str, list[float | None]]]
-"""Per dataset and row, mIoU per column, percent; ``None`` is a cell that does not exist."""
+"""mIoU in percent, one value per column, by dataset and row. ``None`` marks a cell that does not exist."""
 
 
 @dataclass(frozen=True)
 class CellSpec:
-    """What a cell trains. Cells of several tables with one name are one training.
+    """What a cell trains. Cells with equal names, of one table or several, are one training.
 
     Args:
-        supervision: File of ``supervision``.
-        loss: File of ``losses``.
-        changes: What the cell changes beside these files, as in a configuration.
-        labels: Names of the rows and columns that change it.
+        supervision: File in ``supervision``.
+        loss: File in ``losses``.
+        changes: Configuration that differs from these files.
+        labels: Names of the rows and columns that have such changes.
     """
 
     supervision: str
@@ -33,25 +32,25 @@ class CellSpec:
 
     @property
     def name(self) -> str:
-        """Identify it, for example "clicks.gcrf_s.lambda=0.05"."""
+        """Name of the training, for example "clicks.gcrf_s.lambda=0.05"."""
         return ".".join([Path(self.supervision).stem, Path(self.loss).stem, *self.labels])
 
     @property
     def weak(self) -> bool:
-        """Whether it sees less than full labels."""
+        """Whether supervision is weak."""
         return Path(self.supervision).stem != "full"
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows times columns with the published values.
+    """Rows, columns and published values of a table.
 
     Args:
-        name: For example "table1".
-        rows: Per row a configuration file, or a mapping: files under "base", and keys that change them.
-        columns: Likewise; a file of a column replaces the one of its row from the same folder.
-        paper: The published values.
-        others: Published values of other methods, per dataset and method.
+        name: Name of its file without the suffix, for example "table1".
+        rows: Configuration file by row, or a mapping: files under the key "base", and changes to them.
+        columns: As ``rows``, by column. A column's file replaces the row's file of the same folder.
+        paper: Values of the paper.
+        others: Values of other methods, by dataset and method.
     """
 
     name: str
@@ -65,67 +64,61 @@ class Table:
         """Read ``NAME.yaml``.
 
         Raises:
-            InputError: No such table, or one whose published rows do not fit its rows and columns.
+            InputError: There is no such table, or its published values do not match its rows and columns.
         """
         content = yaml.safe_load(find_config(f"{name}.yaml").read_text())
         keys = {"rows", "columns", "paper"}
         if not isinstance(content, dict) or not keys <= set(content) <= {*keys, "others"}:
-            raise InputError(f"{name}.yaml is no table; it needs the keys rows, columns and paper.")
+            raise InputError(f"{name}.yaml is not a table. A table has the keys rows, columns and paper.")
         table = cls(name, **content)
         for key, published in (("paper", table.paper), ("others", table.others)):
             for dataset, rows in published.items():
                 for row, values in rows.items():
                     if len(values) != len(table.columns) or (key == "paper" and row not in table.rows):
-                        raise InputError(f"{name}.yaml: {key}.{dataset}.{row} does not fit the rows and columns.")
+                        raise InputError(f"{name}.yaml: {key}.{dataset}.{row} does not match the rows and columns.")
         return table
 
     def cells(self, dataset: str) -> list[tuple[str, str]]:
-        """Return (row, column) of the cells that exist: those published for the dataset, or for any if it has none.
+        """Return (row, column) of the cells that are published for a dataset, or for any if none are for this one.
 
-        A dataset of Table 1 has the supervisions that it has there: Cityscapes has no scribbles.
+        Only supervisions that Table 1 has for the dataset are included: Cityscapes has no scribbles.
         """
         published = [self.paper[dataset]] if dataset in self.paper else list(self.paper.values())
-        known = [row for row in self.rows if any(row in rows for rows in published)]
-        if (supervisions := Table.load("table1").paper.get(dataset)) is not None:
-            column = next(iter(self.columns))
-            known = [row for row in known if Path(self.specs[row, column].supervision).stem in supervisions]
-        absent = {
-            (row, column)
-            for rows in published
-            for row, values in rows.items()
-            for column, value in zip(self.columns, values, strict=True)
-            if value is None
-        }
-        return [(row, column) for row in known for column in self.columns if (row, column) not in absent]
+        supervisions = Table.load("table1").paper.get(dataset)
+        cells = []
+        for row in self.rows:
+            supervision = Path(self.specs[row, next(iter(self.columns))].supervision).stem
+            if supervisions is None or supervision in supervisions:
+                values = zip(*(rows[row] for rows in published if row in rows), strict=True)
+                cells += [(row, name) for name, each in zip(self.columns, values, strict=False) if set(each) != {None}]
+        return cells
 
     @cached_property
     def specs(self) -> dict[tuple[str, str], CellSpec]:
-        """What each cell trains.
+        """What each cell trains, by (row, column).
 
         Raises:
-            InputError: A cell without a supervision or without a loss.
+            InputError: A cell lacks a file of ``supervision`` or of ``losses``.
         """
-        return {(row, column): self._training(row, column) for row in self.rows for column in self.columns}
+        return {(row, column): self._spec(row, column) for row in self.rows for column in self.columns}
 
-    def _training(self, row: str, column: str) -> CellSpec:
+    def _spec(self, row: str, column: str) -> CellSpec:
         files: dict[str, str] = {}
         changes: dict[str, Any] = {}
         labels = []
         for label, setting in ((row, self.rows[row]), (column, self.columns[column])):
-            own = {} if isinstance(setting, str) else dict(setting)
-            bases = setting if isinstance(setting, str) else own.pop("base", [])
-            for file in [bases] if isinstance(bases, str) else bases:
-                files[str(Path(file).parent)] = file
+            own: dict[str, Any] = {"base": setting} if isinstance(setting, str) else dict(setting)
+            bases = own.pop("base", [])
+            files |= {str(Path(file).parent): file for file in ([bases] if isinstance(bases, str) else bases)}
             if own:
                 changes = merge(changes, own)
                 labels.append(label)
         if set(files) != {"supervision", "losses"}:
-            raise InputError(f"{self.name}.yaml: {row}/{column} needs a file of supervision and one of losses.")
+            raise InputError(f"{self.name}.yaml: {row}/{column} needs one file of supervision and one of losses.")
         return CellSpec(files["supervision"], files["losses"], changes, tuple(labels))
 
 
 def full_supervision(dataset: str) -> tuple[str, float | None]:
-    """Return the training that W/F compares with, and its published mIoU, percent, if there is one."""
+    """Return the name of the fully supervised training of W/F, and its published mIoU in percent, if any."""
     table = Table.load("table1")
-    values: Mapping[str, list[float | None]] = table.paper.get(dataset, {})
-    return table.specs["full", "pCE"].name, values.get("full", [None])[0]
+    return table.specs["full", "pCE"].name, table.paper.get(dataset, {}).get("full", [None])[0]

@@ -48,8 +48,9 @@ def brief(message: str, known: Iterable[str] = ()) -> str:
         if names == ["data"]:
             return "No dataset is given; pass -c datasets/NAME.yaml, or --data=CLASS."
         lines = [f"--{', --'.join(names)} must be given."]
-    if (context := re.match(r'Parser key "([\w.]+)"', lines[0])) and lines[-1].endswith("must be given."):
-        lines = [lines[-1].strip().replace("--", f"--{context[1]}.")]
+    section = re.match(r'Parser key "([\w.]+)"', lines[0])
+    if section and lines[-1].endswith("must be given."):
+        lines = [lines[-1].strip().replace("--", f"--{section[1]}.")]
     unknown = re.search(r"unrecognized arguments: -*([\w.]+)|Key '([\w.]+)' is not expected", message, re.IGNORECASE)
     if unknown:
         close = get_close_matches(unknown[1] or unknown[2], sorted(known), n=1, cutoff=0.7)

@@ -1,17 +1,16 @@
-"""GPU engine: the filter as one Triton kernel, S, energy and gradient in a single pass, exact and deterministic.
+"""Engine for GPUs: S = W y, the energy and the gradient in one pass of a Triton kernel, exact and deterministic.
 
-A program computes ``ROWS`` rows by ``LANES`` pixels by up to 32 classes. It walks over the window, and what it loads
-of a neighbor serves all of its rows. The sums stay in registers, and nothing of the size of the window is stored: it
-reads the predictions, the features and the gates, and writes S and one number per program. No atomics: two runs give
-the same bits.
+A program computes ``ROWS`` rows by ``LANES`` pixels by up to 32 classes. It walks over the window and uses each loaded
+neighbor for all of its rows. The sums stay in registers. It reads the predictions, the features and the gates, and
+writes S and one number per program. There are no atomics: two runs give the same bits.
 
-Per ordered pair of pixels the definition needs C multiply-adds, and for the weight D more and an exponential. The
-kernel makes (2r + ROWS) / (2r + 1) times as many, with C rounded up to a power of two: at C = 21 and r = 5, 65 % more.
-It loads (2r + ROWS) / (2r + 1) / ROWS times as many values as the definition, from the cache. Counted in the machine
-code for an H100, that is five to six times the floor of multiply-adds; it has not been measured.
+The definition needs C + D multiply-adds and an exponential per ordered pair of pixels. The kernel computes
+(2r + ROWS) / (2r + 1) times as many, with C rounded up to a power of two: 65 % more at C = 21 and r = 5. It loads
+(2r + ROWS) / (2r + 1) / ROWS times as many values as the definition, from the cache. By a count of the machine code for
+an H100, it takes five to six times as long as the multiply-adds alone would; this has not been measured.
 
-Half precision is read and written as such and computed with in float32. It runs on NVIDIA's and AMD's GPUs and without
-one, slowly, under TRITON_INTERPRET=1.
+Half precision is read and written, and computed in float32. The kernel runs on GPUs of NVIDIA and AMD. With
+TRITON_INTERPRET=1 it runs slowly on a CPU.
 """
 
 from contextlib import nullcontext
@@ -22,41 +21,32 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from losses.kernels import Mixture
+from losses.kernels import Neighborhood
 
-ROWS = 2  # more would spill the sums of 32 classes from the registers
-LANES = 128  # pixels side by side: one per thread of 4 warps
+ROWS = 2  # with more rows, the sums of 32 classes do not fit into the registers
+LANES = 128  # pixels of a row: one per thread of 4 warps
 
 
-def gated_filter(
-    probs: Tensor,
-    values: Tensor,
-    features: Tensor,
-    source: Tensor,
-    destination: Tensor,
-    mixture: Mixture,
-    radius: int,
-    sign: int,
-    constant: int,
-) -> tuple[Tensor, Tensor]:
-    """Return S and an energy; arguments and results as in :func:`losses.engines.shifted.gated_filter`.
+def gated_filter(probs: Tensor, values: Tensor, neighborhood: Neighborhood, constant: int) -> tuple[Tensor, Tensor]:
+    """Return S and the energy; see :func:`losses.engines.shifted.gated_filter` for arguments and results.
 
-    ``probs`` and ``values`` may also be float16 or bfloat16, with features in float32; S is then in their precision,
-    and the energy in float32.
+    ``probs`` and ``values`` may also be float16 or bfloat16, with features in float32. S then has their dtype, and the
+    energy is float32.
 
     Raises:
-        ValueError: Tensors on a CPU, or a single image of 2^31 elements or more.
+        ValueError: If the tensors are on a CPU, or an image has 2^31 elements or more.
     """
+    features, source, destination, mixture, radius, sign = neighborhood
     if not probs.is_cuda and isinstance(_filter_kernel, triton.JITFunction):
         raise ValueError(
-            f"The engine 'fused' needs a GPU and probs is on {probs.device}; take engine='auto', or set "
-            "TRITON_INTERPRET=1 before the start to run it slowly."
+            f"The engine 'fused' needs a GPU and probs is on {probs.device}; use engine='auto', or set "
+            "TRITON_INTERPRET=1 before starting Python to interpret it slowly."
         )
     n, classes, height, width = probs.shape
     if max(classes, features.shape[1]) * height * width >= 2**31:
         raise ValueError(
             f"An image of shape {tuple(probs.shape[1:])} with {features.shape[1]} features has 2^31 elements or more; "
-            "compute the loss of its parts."
+            "compute the loss of smaller crops."
         )
     same = values is probs
     probs, features = probs.contiguous(), features.contiguous()
@@ -118,11 +108,11 @@ def _filter_kernel(
 ) -> None:
     """Compute ``rows`` x ``lanes_y`` by ``lanes_x`` pixels of one image and up to ``block_size`` of its classes.
 
-    Shapes in memory: probs, values and filtered (N, C, H, W); features (N, D, H, W); source and destination (N, H, W);
+    Shapes: probs, values and filtered (N, C, H, W); features (N, D, H, W); source and destination (N, H, W);
     energies (programs,).
     """
     wide: tl.constexpr = energies.dtype.element_ty
-    blocks: tl.constexpr = (classes + block_size - 1) // block_size  # side by side, to share the features in cache
+    blocks: tl.constexpr = (classes + block_size - 1) // block_size  # adjacent programs share the features in the cache
     depth: tl.constexpr = starts[len(starts) - 1]
     program = tl.program_id(0)
     block = program % blocks
@@ -137,8 +127,8 @@ def _filter_kernel(
     source += image * pixels
     destination += image * pixels
 
-    # Every tensor is (rows, channels, lanes), or 1 along an axis, and a lane is a thread: one layout and no shuffles.
-    # That needs sizes that are not specialized: loads whose alignment Triton knew would get another layout.
+    # Every tensor is (rows, channels, lanes) or broadcasts to it, and a lane is a thread: one layout and no shuffles.
+    # The sizes must not be specialized: Triton gives loads of known alignment another layout.
     row = tl.arange(0, rows)[:, None, None]
     channel = block * block_size + tl.arange(0, block_size)[None, :, None]
     lane = tl.arange(0, lanes_x * lanes_y)[None, None, :]

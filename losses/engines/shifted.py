@@ -1,55 +1,39 @@
-"""Engine for any device: the same energy by shifted slices, exact, in O(NHW) memory beside the result.
+"""Engine for any device: S = W y by shifted slices of the image.
 
-The weights w_ab = K_ab (G_ab + G_ba) are symmetric, so each unordered pair of offsets is visited once (60 at r = 5) and
-serves both of its ends. One sweep yields S = W y, hence both the energy and its gradient; nothing of the size of the
-window is ever stored, and beside the result only maps of one channel.
+The weights w_ab = K_ab (G_ab + G_ba) are symmetric. Each unordered pair of offsets is visited once (60 offsets at
+r = 5) and serves both of its ends. Nothing of the size of the window is stored, only maps of one channel.
 
-Per ordered pair of neighbors it makes C multiply-adds, and per unordered pair D more and an exponential. But each of
-its tensor operations goes through memory: 3 C values per ordered pair, which is what its time is spent on.
+A pair of neighbors costs 2 C + D multiply-adds and an exponential. The time goes into memory traffic, since every
+tensor operation reads and writes memory: 3 C values per ordered pair.
 """
 
 from collections.abc import Iterator
 from functools import reduce
+from itertools import product
 from math import exp, log
 from types import EllipsisType
 
 import torch
 from torch import Tensor
 
-from losses.kernels import Mixture, half_window
+from losses.kernels import Mixture, Neighborhood
 
 Window = tuple[EllipsisType, slice, slice]
 
 
-def gated_filter(
-    probs: Tensor,
-    values: Tensor,
-    features: Tensor,
-    source: Tensor,
-    destination: Tensor,
-    mixture: Mixture,
-    radius: int,
-    sign: int,
-    constant: int,
-) -> tuple[Tensor, Tensor]:
-    """Return S and an energy, where S_a = sum over b in Omega_r(a) without a of w_ab values_b.
-
-    The weights are w_ab = K_ab (G_ab + sign G_ba), and the energy is 1/2 sum_ab w_ab (probs_a . values_b - constant).
+def gated_filter(probs: Tensor, values: Tensor, neighborhood: Neighborhood, constant: int) -> tuple[Tensor, Tensor]:
+    """Return S = W v and the energy 1/2 sum_ab w_ab (y_a . v_b - constant).
 
     Args:
-        probs: Float (N, C, H, W).
-        values: (N, C, H, W), same dtype.
-        features: (N, D, H, W), same dtype, the modalities of ``mixture`` side by side.
-        source: m^src, bool (N, H, W).
-        destination: m^dst, likewise.
-        mixture: The kernels K.
-        radius: r, pixels.
-        sign: 1 for the symmetric part of the gate, -1 for the antisymmetric one.
-        constant: Subtracted from each product of predictions; 1 gives the Potts model.
+        probs: y, float (N, C, H, W).
+        values: v, (N, C, H, W), same dtype.
+        neighborhood: The weights w_ab; features of the same dtype.
+        constant: 1 for the Potts model, else 0.
 
     Returns:
-        (N, C, H, W) and a scalar.
+        S, (N, C, H, W), and the energy, a scalar.
     """
+    features, source, destination, mixture, radius, sign = neighborhood
     src, dst = source.unsqueeze(1), destination.unsqueeze(1)
     filtered, total = values.new_zeros(values.shape), values.new_zeros(src.shape)
     for dy, dx, a, b in pairs(radius, *probs.shape[-2:]):
@@ -62,16 +46,51 @@ def gated_filter(
     return filtered, pair_energy(probs, filtered, total, constant)
 
 
+def feature_gradient(
+    probs: Tensor, values: Tensor, transposed: Tensor, neighborhood: Neighborhood, constant: int
+) -> Tensor:
+    """Return dPsi/df, (N, D, H, W), for Psi = sum_ab G_ab K_ab e_ab with e_ab = y_a . v_b + constant.
+
+    dPsi/df_a = -sum over p and b of 2 precision (f_a - f_b) w_p k_p(f_a, f_b) (G_ab e_ab + G_ba e_ba). A pair
+    contributes to its two ends with opposite signs.
+
+    Args:
+        probs: y, float (N, C, H, W).
+        values: v = mu y, (N, C, H, W); -y for the Potts model.
+        transposed: mu^T y, (N, C, H, W), so that e_ba = y_a . transposed_b + constant.
+        neighborhood: The weights; features of the same dtype.
+        constant: 1 for the Potts model, else 0.
+    """
+    features, source, destination, mixture, radius, _ = neighborhood
+    src, dst = (gate.unsqueeze(1).to(probs.dtype) for gate in (source, destination))
+    gradient = features.new_zeros(features.shape)
+    for dy, dx, a, b in pairs(radius, *probs.shape[-2:]):
+        forward = (probs[a] * values[b]).sum(1, keepdim=True).add_(constant).mul_(dst[a]).mul_(src[b])
+        backward = (probs[a] * transposed[b]).sum(1, keepdim=True).add_(constant).mul_(dst[b]).mul_(src[a])
+        energy = forward.add_(backward)
+        for kernel, channels in kernels_between(features, mixture, dy, dx, a, b):
+            pull = kernel * energy
+            for channel, precision in channels:
+                f, g = features[:, channel : channel + 1], gradient[:, channel : channel + 1]
+                step = (f[a] - f[b]).mul_(pull).mul_(2 * precision)
+                g[a].sub_(step)
+                g[b].add_(step)
+    return gradient
+
+
 def pair_energy(probs: Tensor, filtered: Tensor, total: Tensor, constant: int) -> Tensor:
-    """Return 1/2 sum_a (probs_a . filtered_a - constant total_a), by bands of rows to need little memory."""
+    """Return 1/2 sum_a (y_a . S_a - constant total_a), computed in bands of rows to save memory."""
     bands = zip(*(x.chunk(16, dim=2) for x in (probs, filtered, total)), strict=True)
     return 0.5 * torch.stack([((p * s).sum(1, keepdim=True) - constant * t).sum() for p, s, t in bands]).sum()
 
 
 def pairs(radius: int, height: int, width: int) -> Iterator[tuple[int, int, Window, Window]]:
-    """Yield each offset (dy, dx) of half the window with the two slices of the image that it brings together."""
-    for dy, dx in half_window(radius):
-        if dy < height and abs(dx) < width:
+    """Yield (dy, dx, a, b) for half of the window: the slices a and b hold the two ends of all pairs at this offset.
+
+    The other half of the window is the mirror image.
+    """
+    for dy, dx in product(range(min(radius + 1, height)), range(-radius, radius + 1)):
+        if (dy > 0 or dx > 0) and abs(dx) < width:
             a = (..., slice(0, height - dy), slice(max(0, -dx), width - max(0, dx)))
             b = (..., slice(dy, height), slice(max(0, dx), width - max(0, -dx)))
             yield dy, dx, a, b
@@ -80,8 +99,8 @@ def pairs(radius: int, height: int, width: int) -> Iterator[tuple[int, int, Wind
 def kernels_between(
     features: Tensor, mixture: Mixture, dy: int, dx: int, a: Window, b: Window
 ) -> Iterator[tuple[Tensor, list[tuple[int, float]]]]:
-    """Yield each term w k(f_a, f_b) of K, (N, 1, h, w), with the channels that it reads and their precisions."""
-    floor = 0.5 * log(torch.finfo(features.dtype).tiny)  # far below rounding; denormal weights would slow the sweep
+    """Yield each term w k(f_a, f_b) of K, (N, 1, h, w), with the channels it reads and their precisions."""
+    floor = 0.5 * log(torch.finfo(features.dtype).tiny)  # negligible, yet not denormal: denormal numbers are slow
     for weight, spatial, channels in mixture.terms():
         exponent = torch.zeros_like(features[:, :1][a]) if channels else features.new_zeros(())
         for channel, precision in channels:

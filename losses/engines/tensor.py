@@ -1,4 +1,4 @@
-"""Reference engine: the tensor form of Sec. 6.2, by unfolding every window. Memory grows with (2r + 1)^2."""
+"""Reference engine: the tensor form of Sec. 6.2, Eqs. 6 to 9 and 11."""
 
 from collections.abc import Mapping, Sequence
 
@@ -18,16 +18,18 @@ def pairwise_energy(
     source: Tensor,
     destination: Tensor,
 ) -> Tensor:
-    """Return Psi of Eq. 5, a scalar, differentiable in ``probs`` and in ``features``.
+    """Return Psi of Eq. 5, a scalar, differentiable any number of times in ``probs`` and ``features``.
+
+    Every window is unfolded, so memory grows with (2r + 1)^2.
 
     Args:
-        probs: (N, C, H, W).
-        features: Per modality, (N, D, H, W), same dtype as ``probs``.
-        kernels: The mixture K.
+        probs: y, float (N, C, H, W).
+        features: For each modality, (N, D, H, W), same dtype as ``probs``.
+        kernels: Terms of the mixture K.
         radius: r, pixels.
-        compatibility: mu, (C, C); ``None`` is the Potts model in the form of Eq. 11.
+        compatibility: mu, (C, C). ``None`` is the Potts model in the form of Eq. 11.
         source: m^src as 0 or 1, (N, 1, H, W), same dtype as ``probs``.
-        destination: m^dst, likewise.
+        destination: m^dst, same format as ``source``.
     """
     n, _, h, w = probs.shape
     side = 2 * radius + 1

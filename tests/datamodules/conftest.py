@@ -9,11 +9,12 @@ import pytest
 from PIL import Image as PILImage
 
 from datamodules.annotations import LabelMap
+from datamodules.datamodule import LoaderOptions
 from datamodules.dataset import SegmentationDataset
 from datamodules.folder.datamodule import FolderDataModule
 from datamodules.simulate_clicks import ClickSimulator
 from datamodules.simulate_scribbles import ScribbleSimulator
-from datamodules.transforms import Image, Labels
+from datamodules.transforms import Image, Labels, RandomScaleCropFlip
 
 SIZES = {"train": [(40, 30), (30, 40), (32, 32)], "val": [(36, 28), (28, 36)]}  # (W, H)
 
@@ -47,7 +48,7 @@ def arrays() -> Callable[[list[Image], list[LabelMap | None], list[Labels]], Seg
 
 @pytest.fixture
 def save_mask() -> Callable[[Path, LabelMap], None]:
-    """Write an indexed PNG whose palette is far from its indices."""
+    """Write a palette PNG whose colors differ from its indices."""
 
     def save(path: Path, mask: LabelMap) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -61,7 +62,7 @@ def save_mask() -> Callable[[Path, LabelMap], None]:
 
 @pytest.fixture
 def tree(tmp_path: Path, save_mask: Callable[[Path, LabelMap], None]) -> Path:
-    """A folder of three training and two validation images with masks: class 1 on the left half, a border of 255."""
+    """Three training and two validation images with masks: class 1 on the left half, 255 in the first row."""
     root = tmp_path / "tree"
     rng = np.random.default_rng(0)
     for split, sizes in SIZES.items():
@@ -80,10 +81,15 @@ def tree(tmp_path: Path, save_mask: Callable[[Path, LabelMap], None]) -> Path:
 
 @pytest.fixture
 def folder(tree: Path) -> Callable[..., FolderDataModule]:
-    """Open the folder."""
+    """Open ``tree`` with small crops and batches."""
 
     def open_folder(**options: Any) -> FolderDataModule:
-        settings = {"click_simulator": ClickSimulator(20), "scribble_simulator": ScribbleSimulator(20)}
-        return FolderDataModule(str(tree), **{**settings, "num_workers": 0, "crop": 16, "batch_size": 2, **options})
+        settings = {
+            "click_simulator": ClickSimulator(20),
+            "scribble_simulator": ScribbleSimulator(20),
+            "augmentation": RandomScaleCropFlip(16),
+            "loader": LoaderOptions(2, 0),
+        }
+        return FolderDataModule(str(tree), **{**settings, **options})
 
     return open_folder

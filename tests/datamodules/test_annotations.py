@@ -1,4 +1,4 @@
-"""Vectors and their pixels, against hand-counted pixels and a dense resampling."""
+"""Rasterized clicks and scribbles against hand-counted pixels; JSON round trips."""
 
 import json
 from typing import Any
@@ -6,7 +6,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from datamodules.annotations import Annotation, drop_outside, from_json, rasterize, to_json
+from datamodules.annotations import (
+    Annotation,
+    drop_outside,
+    fractional_indices,
+    from_json,
+    pixel_centers,
+    pixel_indices,
+    rasterize,
+    to_json,
+)
 from datamodules.sample import IGNORE_INDEX
 
 ZIGZAG = np.array([[2.0, 3.0], [10.0, 3.0], [10.0, 3.0], [13.5, 20.0], [4.0, 18.0], [4.0, 30.0]])
@@ -56,7 +65,7 @@ def test_stroke_is_exactly_its_width_along_the_axes(width: int) -> None:
 
 @pytest.mark.parametrize("degrees", [7, 20, 33.7, 45, 56.3, 70, 83, 110, 146.3, 170])
 def test_slanted_stroke_is_at_most_a_fifth_wider(degrees: float) -> None:
-    """Area over length, of the pixels whose foot on the line lies in its central 60 %: the ends do not count."""
+    """Measure area over length in the central 60 % of the line, to leave out its ends."""
     direction = np.array([np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))])
     center, length = np.array([200.5, 200.5]), 360
     ends = center + np.array([[-0.5], [0.5]]) * length * direction
@@ -141,3 +150,16 @@ def test_item_that_is_no_annotation_is_shown(item: Any) -> None:
     with pytest.raises(ValueError, match=r"annotation|points") as error:
         from_json([{"class": 1, "points": [[1, 2]]}, item])
     assert repr(item) in str(error.value)
+
+
+def test_center_of_the_first_pixel_is_half_a_pixel_from_the_corner() -> None:
+    indices = np.array([[0.0, 0.0], [19.0, 15.0]])
+    np.testing.assert_array_equal(pixel_centers(indices), [[0.5, 0.5], [19.5, 15.5]])
+    np.testing.assert_array_equal(fractional_indices(pixel_centers(indices)), indices)
+    np.testing.assert_array_equal(pixel_indices(np.array([[0.0, 0.999], [-0.001, 1.0]])), [[0, 0], [-1, 1]])
+
+
+def test_matrix_mirrors_the_pixels_of_clicks() -> None:
+    clicks = [line(label, (float(label), 2.9)) for label in range(8)]
+    mirror = np.array([[-1.0, 0, 8], [0, 1, 0], [0, 0, 1]])
+    np.testing.assert_array_equal(rasterize(clicks, (4, 8), 1, mirror), np.fliplr(rasterize(clicks, (4, 8))))

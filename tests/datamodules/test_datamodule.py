@@ -1,15 +1,21 @@
-"""Loaders of a run, attached to a real Trainer."""
+"""Loaders of a datamodule that is attached to a Trainer."""
 
 from pathlib import Path
 from typing import Any
 
+import cv2
 import pytest
 import torch
 from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
 
+from datamodules.datamodule import LoaderOptions
 from datamodules.sample import Sample
 from datamodules.shapes.datamodule import ShapesDataModule
+from datamodules.transforms import RandomScaleCropFlip
+
+CROPS = RandomScaleCropFlip(32, (0.8, 1.25))
 
 
 def make_trainer(**options: Any) -> Trainer:
@@ -17,9 +23,11 @@ def make_trainer(**options: Any) -> Trainer:
     return Trainer(**{**settings, "accelerator": "cpu", "enable_checkpointing": False, **options})
 
 
-def make_data(trainer: Trainer | None = None, **options: Any) -> ShapesDataModule:
-    settings = {"num_train": 5, "num_val": 3, "size": 48, "crop": 32, "batch_size": 4}
-    data = ShapesDataModule(**{**settings, **options})
+def make_data(
+    trainer: Trainer | None = None, batch_size: int = 4, num_workers: int = 0, **options: Any
+) -> ShapesDataModule:
+    loader = LoaderOptions(batch_size, num_workers)
+    data = ShapesDataModule(num_train=5, num_val=3, size=48, augmentation=CROPS, loader=loader, **options)
     data.trainer = trainer or make_trainer()
     return data
 
@@ -33,7 +41,7 @@ def same(a: Sample, b: Sample) -> bool:
 
 
 class Recorder(LightningModule):
-    """The smallest real network; remembers the batches it was trained on."""
+    """A network of one layer that records its training batches."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -61,7 +69,7 @@ def test_batches_are_a_function_of_the_seed() -> None:
 
 
 def test_accumulated_batches_are_all_different() -> None:
-    """Two optimizer steps of three batches each are six batches of the stream, none of them twice."""
+    """Two optimizer steps of three batches each see the first six batches of the stream."""
     recorder = Recorder()
     make_trainer(max_steps=2, accumulate_grad_batches=3).fit(recorder, datamodule=make_data())
     stream = list(make_data(make_trainer(max_steps=6)).train_dataloader())
@@ -116,7 +124,7 @@ def test_run_without_a_number_of_steps_is_refused() -> None:
 
 def test_loaders_without_a_trainer_are_refused() -> None:
     with pytest.raises(RuntimeError, match="to a Trainer"):
-        ShapesDataModule(num_train=2, num_val=2, size=48, crop=32).val_dataloader()
+        ShapesDataModule(num_train=2, num_val=2, size=48).val_dataloader()
 
 
 def test_evaluation_reads_every_image_whole_and_in_order() -> None:
@@ -136,3 +144,19 @@ def test_accumulated_batches_warn_of_batch_norm(caplog: pytest.LogCaptureFixture
     with pytest.warns(UserWarning, match="batches of 4 samples and not the 12 of a step"):
         make_data(pair).train_dataloader()
     assert "Samples per step: 2 per device x 2 devices x 3 batches = 12" in caplog.text
+
+
+class Threads(Dataset[int]):
+    """The number of threads of OpenCV in the loader process."""
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> int:
+        return cv2.getNumThreads()
+
+
+def test_loader_process_has_one_thread_of_opencv() -> None:
+    init = make_data(num_workers=1).train_dataloader().worker_init_fn
+    (threads,) = DataLoader(Threads(), num_workers=1, worker_init_fn=init)
+    assert threads == 1

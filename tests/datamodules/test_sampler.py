@@ -1,4 +1,4 @@
-"""The stream of batches is one sequence, however it is cut."""
+"""Batches are one sequence, independent of resuming and of the number of processes."""
 
 from itertools import chain
 

@@ -16,7 +16,7 @@ def draw(instances: NDArray[np.int32], seed: int, simulator: ScribbleSimulator |
 
 
 def blobs(seed: int) -> NDArray[np.int32]:
-    """Three values with ragged borders, thin necks and holes."""
+    """Return a map of three values with ragged borders, thin necks and holes."""
     noise = np.random.default_rng(seed).normal(size=(60, 80))
     smooth = cv2.GaussianBlur(noise, (0, 0), 2.0)
     return np.digitize(smooth, np.quantile(smooth, [0.4, 0.7])).astype(np.int32)

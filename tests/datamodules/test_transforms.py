@@ -1,4 +1,4 @@
-"""Image, labels, validity and vectors move together; where to is read off an image that encodes its coordinates."""
+"""Image, labels, validity and annotations are warped alike, measured on an image that encodes its coordinates."""
 
 import cv2
 import numpy as np
@@ -19,18 +19,18 @@ def coordinates(axis: int) -> Image:
     return np.stack([5 * place, 30 * (8 - abs(place % 16 - 8)), 0 * place], axis=2).astype(np.uint8)
 
 
-def apply(transform: RandomScaleCropFlip, image: Image, labels: Labels, seed: int) -> Sample:
-    return transform(image, labels, "name", np.random.default_rng(seed))
+def apply(transform: RandomScaleCropFlip, image: Image, labels: Labels, seed: int, stroke_width: int = 1) -> Sample:
+    return transform(image, labels, "name", np.random.default_rng(seed), stroke_width)
 
 
 def interior(mask: NDArray[np.bool_], margin: int = 1) -> NDArray[np.bool_]:
-    """Pixels whose neighborhood is in the mask."""
+    """Return the pixels whose neighborhood is in the mask."""
     square = np.ones((2 * margin + 1, 2 * margin + 1), dtype=np.uint8)
     return cv2.erode(mask.astype(np.uint8), square, borderType=cv2.BORDER_CONSTANT, borderValue=0).astype(bool)
 
 
 def measure(transform: RandomScaleCropFlip, seed: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Fit x' = slope x + offset, likewise y, in continuous coordinates, to a hundredth of a pixel or two."""
+    """Fit x' = slope x + offset, and likewise y, in continuous coordinates. The error is 0.02 pixels."""
     fits = []
     for axis in (0, 1):
         sample = apply(transform, coordinates(axis), [], seed)
@@ -46,7 +46,7 @@ def measure(transform: RandomScaleCropFlip, seed: int) -> tuple[NDArray[np.float
 
 @pytest.mark.parametrize("scale", [(0.5, 0.5), (0.5, 2.0), (1.0, 1.0), (2.0, 2.0)])
 def test_no_click_vanishes_or_grows(scale: tuple[float, float]) -> None:
-    """The oracle moves every click by the fitted map; clicks too near to a pixel's edge for the fit are left out."""
+    """The oracle moves clicks by the fitted map. Clicks within its error of a pixel's edge are left out."""
     transform = RandomScaleCropFlip(CROP, scale)
     drawn = 0
     for seed in SEEDS:
@@ -73,7 +73,7 @@ def test_clicks_lie_on_the_color_of_their_region(width: int) -> None:
     clicks = [Annotation(4 * r + c, np.array([[12 * c + 6.0, 12 * r + 6.0]])) for r in range(3) for c in range(4)]
     found = 0
     for seed in SEEDS:
-        sample = apply(RandomScaleCropFlip(CROP, (0.5, 2.0), width=width), image, clicks, seed)
+        sample = apply(RandomScaleCropFlip(CROP), image, clicks, seed, width)
         labeled = sample["target"] != IGNORE_INDEX
         assert (sample["image"][0][labeled] == 20 + 18 * sample["target"][labeled]).all()
         found += len(sample["target"].unique()) - 1
@@ -163,19 +163,21 @@ def test_image_that_is_too_small_is_centered() -> None:
 
 def test_clicks_outside_the_image_are_dropped() -> None:
     outside = [Annotation(1, np.array([[x, y]])) for x, y in ((-0.5, 5.0), (5.0, -0.5), (WIDTH + 0.5, 5.0), (5.0, 36))]
-    sample = apply(RandomScaleCropFlip(100, (1.0, 1.0), 0.0, 3), coordinates(0), outside, 0)
+    sample = apply(RandomScaleCropFlip(100, (1.0, 1.0), 0.0), coordinates(0), outside, 0, 3)
     assert (sample["target"] == IGNORE_INDEX).all()
 
 
 @pytest.mark.parametrize("zoom", [0.5, 1.0, 1.9])
 def test_stroke_keeps_its_width_at_any_zoom(zoom: float) -> None:
     stroke = [Annotation(1, np.array([[-99.0, 18.2], [99.0, 18.2]]))]
-    sample = apply(RandomScaleCropFlip(80, (zoom, zoom), 1.0, 3), coordinates(0), stroke, 0)
+    sample = apply(RandomScaleCropFlip(80, (zoom, zoom), 1.0), coordinates(0), stroke, 0, 3)
     assert set((sample["target"] == 1).sum(0)[sample["valid"].any(0)].tolist()) == {3}
 
 
-def plainly(transform: RandomScaleCropFlip, image: Image, labels: Labels, seed: int) -> list[NDArray[np.generic]]:
-    """The sample by matrices, and by OpenCV and ``rasterize`` alone: three channels at once, whole areas."""
+def plainly(
+    transform: RandomScaleCropFlip, image: Image, labels: Labels, seed: int, stroke_width: int
+) -> list[NDArray[np.generic]]:
+    """Make the sample from matrices and whole areas, three channels at once, and annotations moved beforehand."""
     rng, size = np.random.default_rng(seed), (transform.crop, transform.crop)
     zoom = rng.uniform(*transform.scale)
     room = zoom * np.array(image.shape[1::-1]) - transform.crop
@@ -197,29 +199,29 @@ def plainly(transform: RandomScaleCropFlip, image: Image, labels: Labels, seed: 
         points = np.floor(annotation.points) + 0.5 if annotation.is_click else annotation.points
         moved.append(Annotation(annotation.label, points @ matrix[:2, :2].T + matrix[:2, 2]))
     clicks = rasterize([annotation for annotation in moved if annotation.is_click], size)
-    return [warped.transpose(2, 0, 1), np.where(valid, rasterize(moved, size, transform.width), clicks), valid]
+    return [warped.transpose(2, 0, 1), np.where(valid, rasterize(moved, size, stroke_width), clicks), valid]
 
 
 def test_shortcuts_change_no_bit() -> None:
-    """Four channels instead of three, only what is read, lines instead of areas, clicks without ``rasterize``."""
+    """Four channels instead of three, only the pixels that are read, lines instead of areas, clicks as plain floats."""
     rng = np.random.default_rng(0)
     zooms = [0.25, 0.3, 1 / 3, 0.5, 0.6, 0.75, 1.0, 1.25, 2.0, 3.0]  # where many pixels lie half way between two
     padded = 0
-    for seed in range(3000):
+    for seed in range(1000):
         height, width = rng.integers(1, 120, size=2).tolist()
         image = rng.integers(0, 256, size=(height, width, 3), dtype=np.uint8)
         image.flags.writeable = False
         low, high = sorted(rng.uniform(0.1, 4, size=2)) if seed % 2 else 2 * [rng.choice(zooms)]
-        crop, width_of_strokes = int(rng.choice([1, 2, 7, 16, 31, 32, 64])), int(rng.choice([1, 3]))
-        transform = RandomScaleCropFlip(crop, (low, high), rng.choice([0.0, 0.5, 1.0]), width_of_strokes)
+        crop, stroke_width = int(rng.choice([1, 2, 7, 16, 31, 32, 64])), int(rng.choice([1, 3]))
+        transform = RandomScaleCropFlip(crop, (low, high), rng.choice([0.0, 0.5, 1.0]))
         labels: Labels = rng.integers(0, 5, size=(height, width), dtype=np.uint8)
         if seed % 3:
             lengths = rng.choice([1, 1, 1, 4], size=rng.integers(20)) if seed % 3 == 1 else [1] * rng.integers(20)
             ends = [width + 3, height + 3]
             labels = [Annotation(k % 7, rng.uniform(-3, ends, (n, 2)).round(k % 3)) for k, n in enumerate(lengths)]
-        sample = apply(transform, image, labels, seed)
-        expected = plainly(transform, image, labels, seed)
+        sample = apply(transform, image, labels, seed, stroke_width)
+        expected = plainly(transform, image, labels, seed, stroke_width)
         for key, array in zip(("image", "target", "valid"), expected, strict=True):
             np.testing.assert_array_equal(sample[key].numpy(), array)
         padded += not sample["valid"].all()
-    assert 500 < padded < 2500
+    assert 150 < padded < 850

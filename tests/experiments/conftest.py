@@ -17,9 +17,6 @@ from datamodules.sampler import Draw
 from datamodules.transforms import RandomScaleCropFlip
 from experiments import RESULT
 from experiments.cli import main
-from experiments.tables.cell import Cell
-from experiments.tables.reproduce import prepare
-from experiments.tables.table import CellSpec
 from experiments.train.run import Run
 
 SMALL = [
@@ -156,17 +153,3 @@ def stub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str]
         (folder / name).chmod(0o755)
 
     return write
-
-
-@pytest.fixture
-def make_cell() -> Callable[..., Cell]:
-    """Return a cell that is to run in a folder, with further options."""
-
-    def make(run: Path, *options: str) -> Cell:
-        run.mkdir(parents=True)
-        spec = CellSpec("supervision/clicks.yaml", "losses/pce.yaml")
-        cell = Cell(spec, "shapes", "paper", 0, Run(run), "clicks/pCE", "table1", options=options)
-        prepare([cell])
-        return cell
-
-    return make

@@ -1,4 +1,4 @@
-"""The loss as loops over pairs of pixels, Eqs. 1 to 5, the filter as one dense matrix, and random input for both."""
+"""Oracles and random input: the loss as loops over pairs of pixels, Eqs. 1 to 5, and the filter as a dense matrix."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import product
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from losses import GaussianKernel
-from losses.kernels import Mixture
+from losses.kernels import Mixture, Neighborhood
 
 Position = tuple[int, int]
 
@@ -18,7 +18,7 @@ Position = tuple[int, int]
 def _affinity(
     features: Mapping[str, Tensor], kernels: Sequence[GaussianKernel], item: int, a: Position, b: Position
 ) -> float:
-    """K_ab, Eqs. 1 and 2."""
+    """Return K_ab, Eqs. 1 and 2."""
     total = 0.0
     for kernel in kernels:
         squares = 0.0
@@ -38,7 +38,7 @@ def _psi(
     radius: int,
     compatibility: Tensor | None = None,
 ) -> Tensor:
-    """Psi, Eqs. 3 to 5: the sum over a, b in Omega_r(a) without a, and labels i and j."""
+    """Return Psi, Eqs. 3 to 5: the sum over a, over b in Omega_r(a) without a, and over labels i and j."""
     n, c, h, w = probs.shape
     mu = 1 - torch.eye(c, dtype=probs.dtype) if compatibility is None else compatibility.to(probs)
     total = probs.new_zeros(())
@@ -50,18 +50,9 @@ def _psi(
     return total
 
 
-def _dense_filter(
-    probs: Tensor,
-    values: Tensor,
-    features: Tensor,
-    source: Tensor,
-    destination: Tensor,
-    mixture: Mixture,
-    radius: int,
-    sign: int,
-    constant: int,
-) -> tuple[Tensor, Tensor]:
-    """Return what the engines' ``gated_filter`` should, in float64, from the matrix w_ab of all pairs of pixels."""
+def _dense_filter(probs: Tensor, values: Tensor, neighborhood: Neighborhood, constant: int) -> tuple[Tensor, Tensor]:
+    """Return what an engine should return, in float64, from the matrix w_ab of all pairs of pixels."""
+    features, source, destination, mixture, radius, sign = neighborhood
     n, _, h, w = probs.shape
     y, v, f, src, dst = (x.double().reshape(n, -1, h * w) for x in (probs, values, features, source, destination))
     rows, columns = torch.meshgrid(torch.arange(h), torch.arange(w), indexing="ij")
@@ -80,7 +71,7 @@ def _dense_filter(
 
 
 def _scene(n: int = 2, c: int = 3, h: int = 4, w: int = 5, seed: int = 0) -> dict[str, Any]:
-    """Arguments of ``GatedCRFLoss.forward``; a bit more than half of each gate is open."""
+    """Return arguments of ``GatedCRFLoss.forward``; a bit more than half of each gate is open."""
     generator = torch.Generator().manual_seed(seed)
 
     def normal(channels: int) -> Tensor:
@@ -94,12 +85,21 @@ def _scene(n: int = 2, c: int = 3, h: int = 4, w: int = 5, seed: int = 0) -> dic
     }
 
 
-def _sweep(n: int, c: int, h: int, w: int, d: int = 4, seed: int = 0) -> list[Tensor]:
-    """The first arguments of a ``gated_filter``: predictions, values, features and gates of which half are open."""
-    generator = torch.Generator().manual_seed(seed)
-    maps = [torch.randn(n, width, h, w, generator=generator, dtype=torch.float64) for width in (c, c, d)]
-    gates = [torch.rand(n, h, w, generator=generator) < 0.6 for _ in range(2)]
-    return [maps[0].softmax(1), *maps[1:], *gates]
+def _filter_input(
+    size: Sequence[int],
+    mixture: Mixture,
+    radius: int,
+    sign: int = 1,
+    dtype: torch.dtype = torch.float64,
+    device: str = "cpu",
+) -> tuple[Tensor, Tensor, Neighborhood]:
+    """Return random predictions, values and neighborhood for an engine; a bit more than half of each gate is open."""
+    n, c, h, w = size
+    generator = torch.Generator().manual_seed(0)
+    maps = [torch.randn(n, d, h, w, generator=generator, dtype=torch.float64) for d in (c, c, sum(mixture.widths))]
+    probs, values, features = (x.to(device, dtype) for x in (maps[0].softmax(1), *maps[1:]))
+    source, destination = ((torch.rand(n, h, w, generator=generator) < 0.6).to(device) for _ in range(2))
+    return probs, values, Neighborhood(features, source, destination, mixture, radius, sign)
 
 
 @pytest.fixture
@@ -118,8 +118,8 @@ def dense_filter() -> Callable[..., tuple[Tensor, Tensor]]:
 
 
 @pytest.fixture
-def sweep() -> Callable[..., list[Tensor]]:
-    return _sweep
+def filter_input() -> Callable[..., tuple[Tensor, Tensor, Neighborhood]]:
+    return _filter_input
 
 
 @pytest.fixture
@@ -129,7 +129,7 @@ def scene() -> Callable[..., dict[str, Any]]:
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    """Tensors here are tiny and the machine is shared."""
+    """Use one thread: the tensors are tiny."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

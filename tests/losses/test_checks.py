@@ -1,4 +1,4 @@
-"""Options and types that the loss refuses: each message names the value and the remedy."""
+"""Refused options, types and shapes: each message names the value and the remedy."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, inf, nan
 
 from losses import GatedCRFLoss, GaussianKernel, gated_crf_loss
-from losses.kernels import mix
 
 KERNELS = [GaussianKernel({"rgb": 2.0, "xy": 3.0})]
 OPEN = torch.ones(2, 4, 5, dtype=torch.bool)
@@ -51,31 +50,40 @@ def test_bad_option_is_refused(arguments: dict[str, Any], message: str, scene: C
         ),
         ({"probs": torch.ones(2, 3, 4, 5).long()}, r"probs is torch.int64 of shape \(2, 3, 4, 5\); pass floats"),
         ({"probs": torch.ones(2, 3, 0, 5)}, r"probs is torch.float32 of shape \(2, 3, 0, 5\); pass floats"),
-        ({"features": torch.zeros(2, 3, 4, 5)}, 'features is no mapping; pass maps by name: {"rgb"'),
+        ({"features": torch.zeros(2, 3, 4, 5)}, 'features is not a mapping; pass maps by name: {"rgb"'),
         ({"features": {"depth": torch.zeros(2, 1, 4, 5)}}, r"bandwidth for 'rgb' .* only \['depth'\]; pass it"),
-        ({"features": {"rgb": np.zeros((2, 3, 4, 5))}}, "'rgb' is a ndarray; pass a tensor"),
-        ({"source": "all"}, "'source' is a str; pass a tensor"),
-        ({"features": {"rgb": OPEN.byte()[:, None]}}, r"features\['rgb'\] is torch.uint8; pass floats in units of"),
-        ({"features": {"rgb": torch.zeros(2, 4, 5)}}, r"features\['rgb'\] has shape \(2, 4, 5\); pass \(N, D, H, W\)"),
-        ({"source": OPEN.float()}, r"source mask is torch.float32 of shape \(2, 4, 5\); pass bool of .*\(N, H, W\)"),
-        ({"destination": OPEN[:, None]}, r"destination mask is torch.bool of shape \(2, 1, 4, 5\); pass bool"),
-        ({"source": OPEN[:1]}, "'source' holds 1 samples but probs holds 2; they must be the same batch"),
-        ({"destination": OPEN[[0, 1, 1]]}, "'destination' holds 3 samples but probs holds 2"),
-        ({"features": {"rgb": torch.zeros(1, 3, 4, 5)}}, "'rgb' holds 1 samples but probs holds 2"),
+        ({"features": {"rgb": np.zeros((2, 3, 4, 5))}}, r"features\['rgb'\] is a ndarray; pass a tensor"),
+        ({"source": "all"}, "source is a str; pass a tensor"),
+        (
+            {"features": {"rgb": OPEN.byte()[:, None]}},
+            "'rgb'.* is torch.uint8 of .*; pass floats .* in the units of",
+        ),
+        (
+            {"features": {"rgb": torch.zeros(2, 4, 5)}},
+            r"is torch.float32 of shape \(2, 4, 5\); pass .*\(N, D, H, W\)",
+        ),
+        ({"source": OPEN.float()}, r"source is torch.float32 of shape \(2, 4, 5\); pass bool of .*\(N, H, W\)"),
+        ({"destination": OPEN[:, None]}, r"destination is torch.bool of shape \(2, 1, 4, 5\); pass bool"),
+        ({"source": OPEN[:1]}, "source has 1 samples but probs has 2; pass the same batch"),
+        ({"destination": OPEN[[0, 1, 1]]}, "destination has 3 samples but probs has 2"),
+        ({"features": {"rgb": torch.zeros(1, 3, 4, 5)}}, r"features\['rgb'\] has 1 samples but probs has 2"),
         (
             {"features": {"rgb": torch.zeros(2, 3, 3, 9)}},
-            "'rgb' is 3 x 9 pixels, smaller than the 4 x 5 of probs; pass",
+            r"features\['rgb'\] is 3 x 9 pixels, smaller than the 4 x 5 of probs; pass",
         ),
         (
             {"features": {"rgb": torch.zeros(2, 3, 9, 4)}},
-            "'rgb' is 9 x 4 pixels, smaller than the 4 x 5 of probs; pass",
+            r"features\['rgb'\] is 9 x 4 pixels, smaller than the 4 x 5 of probs; pass",
         ),
         (
             {"source": OPEN[:, :3]},
-            "'source' is 3 x 5 pixels, smaller than .* resolution of probs or of the input image",
+            "source is 3 x 5 pixels, smaller than .* resolution of probs or of the input image",
         ),
-        ({"destination": OPEN.to("meta")}, "'destination' is on meta but probs is on cpu; move it there"),
-        ({"features": {"rgb": torch.zeros(2, 3, 4, 5, device="meta")}}, "'rgb' is on meta but probs is on cpu; move"),
+        ({"destination": OPEN.to("meta")}, "destination is on meta but probs is on cpu; move it there"),
+        (
+            {"features": {"rgb": torch.zeros(2, 3, 4, 5, device="meta")}},
+            "'rgb'.* is on meta but probs is on cpu; move",
+        ),
         ({"probs": torch.rand(2, 4, 4, 5).softmax(1)}, "compatibility is for 3 classes but probs has 4"),
     ],
 )
@@ -114,13 +122,3 @@ def test_compatibility_is_copied(scene: Callable[..., dict[str, Any]]) -> None:
     before = loss(**given)
     mu *= 2
     assert loss(**given) == before
-
-
-def test_image_of_two_billion_elements_is_refused() -> None:
-    pytest.importorskip("triton", reason="the fused kernel needs Triton, which this installation lacks")
-    from losses.engines.fused import gated_filter
-
-    probs = torch.empty(1).expand(1, 1, 2**16, 2**15)
-    gate = torch.empty(1, dtype=torch.bool).expand(1, 2**16, 2**15)
-    with pytest.raises(ValueError, match=r"shape \(1, 65536, 32768\) .* 2\^31 elements or more"):
-        gated_filter(probs, probs, probs, gate, gate, mix(KERNELS, {"rgb": 1}), 1, 1, 1)

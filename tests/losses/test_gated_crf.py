@@ -1,4 +1,4 @@
-"""The loss against its definition, its closed forms and its invariants, with every engine fast enough on a CPU."""
+"""The loss of each CPU engine against its definition, closed forms and invariants."""
 
 from collections.abc import Callable
 from itertools import product
@@ -79,10 +79,10 @@ def test_gradcheck(engine: str, compatibility: Tensor | None, scene: Callable[..
     ("radius", "sigma", "total"),
     [(5, 6, 92.008633), (5, 3, 48.384127), (5, 10, 108.697214), (3, 3, 31.563629), (8, 10, 228.882949)],
 )
-def test_lone_pixel_in_a_flat_image_costs_the_whole_kernel(
+def test_single_pixel_in_a_flat_image_costs_the_whole_kernel(
     radius: int, sigma: float, total: float, engine: str
 ) -> None:
-    side = 2 * radius + 3  # one pixel more than the window on each side
+    side = 2 * radius + 3  # one pixel wider than the window on each side
     labels, center = torch.zeros(1, side, side, dtype=torch.long), torch.zeros(1, side, side, dtype=torch.bool)
     labels[0, radius + 1, radius + 1], center[0, radius + 1, radius + 1] = 1, True
     probs = F.one_hot(labels, 2).movedim(-1, 1).double()
@@ -129,7 +129,7 @@ def test_loss_is_the_same_in_a_mirror(engine: str, scene: Callable[..., dict[str
 def test_float32_under_autocast(
     compatibility: Tensor | None, engine: str, scene: Callable[..., dict[str, Any]]
 ) -> None:
-    """With a matrix, the engines multiply matrices, which autocast would do in bfloat16."""
+    """With a compatibility, the engines multiply matrices; autocast must not do this in bfloat16."""
     given, kernels = scene(h=9, w=8), [GaussianKernel({"rgb": 1.0, "xy": 6.0})]
     loss = GatedCRFLoss(kernels, 5, compatibility, engine=engine)
     given["probs"], expected = given["probs"].bfloat16(), loss(**{**given, "probs": given["probs"].bfloat16().float()})
@@ -145,7 +145,7 @@ def test_float32_under_autocast(
 
 @pytest.mark.parametrize("weight", [0.0, 0.1])
 def test_spreads_clicks_to_the_color_edge(weight: float) -> None:
-    """Sec. 3: local energy carries two clicks across the image and stops at the edge."""
+    """Sec. 3: the local energy spreads two clicks across the image and stops at the edge."""
     halves = torch.arange(16).expand(1, 16, 16) // 8
     target = torch.full((1, 16, 16), 255)
     target[0, 4, 1], target[0, 12, 14] = 0, 1

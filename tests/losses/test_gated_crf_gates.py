@@ -1,4 +1,4 @@
-"""The gates m^src and m^dst: who sends, who receives, what is divided by, and how maps reach the logits grid."""
+"""The gates m^src and m^dst, the denominator, and the pooling of maps to the logits grid."""
 
 from collections.abc import Callable
 from typing import Any
@@ -24,7 +24,7 @@ def test_masked_source_is_not_read(engine: str, scene: Callable[..., dict[str, A
 
 @every_engine
 def test_closed_destination_receives_nothing(engine: str, scene: Callable[..., dict[str, Any]]) -> None:
-    """With one open destination, only its window is in the loss."""
+    """With one open destination, only the pixels of its window receive a gradient."""
     given = scene(h=7, w=8)
     only = torch.zeros_like(given["destination"])
     only[1, 3, 2] = True
@@ -114,7 +114,7 @@ def test_missing_gate_is_open(scene: Callable[..., dict[str, Any]]) -> None:
 
 @every_engine
 def test_features_behind_closed_gates_may_be_missing(engine: str) -> None:
-    """Sec. 3 (1): m^src excludes missing data of a modality, which sensors write as NaN."""
+    """Sec. 3 (1): m^src excludes missing data of a modality, which may be NaN."""
     generator = torch.Generator().manual_seed(0)
     probs = torch.randn(1, 3, 6, 7, generator=generator).softmax(1).requires_grad_()
     depth = torch.rand(1, 1, 6, 7, generator=generator)

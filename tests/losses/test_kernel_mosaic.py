@@ -1,3 +1,5 @@
+"""Pictures of the kernels."""
+
 import numpy as np
 import pytest
 import torch
@@ -12,7 +14,7 @@ KERNELS = [
 
 
 def test_mosaic_is_the_mixture_around_each_anchor() -> None:
-    """Eqs. 1 and 2 in loops, relative to the sum of the weights; the last rows and columns fill no window."""
+    """Eqs. 1 and 2 as loops, relative to the sum of the weights. The last rows and columns fill no window."""
     torch.manual_seed(0)
     rgb, depth = torch.rand(2, 3, 8, 11), torch.rand(2, 1, 8, 11)
     drawn = GatedCRFLoss(KERNELS, radius=1).draw_kernels({"rgb": rgb, "depth": depth}, (8, 11))

@@ -1,4 +1,4 @@
-"""Cross-entropy over labeled pixels against a loop, and the cases in which torch's own mean is wrong or NaN."""
+"""Cross-entropy over labeled pixels against a loop, and inputs for which torch's own mean is wrong or NaN."""
 
 from itertools import product
 from math import exp, log
@@ -20,7 +20,7 @@ def logits() -> Tensor:
 
 @pytest.fixture
 def target() -> Tensor:
-    """A third of the pixels labeled, each class present."""
+    """Return labels of a third of the pixels, with all classes."""
     labels = torch.randint(9, (2, 4, 5), generator=torch.Generator().manual_seed(1))
     return torch.where(labels < 3, labels, 255)
 
@@ -91,7 +91,7 @@ VOC_WEIGHTS = [
 
 
 def test_frequency_weights_are_those_of_the_clicks_of_voc() -> None:
-    """The numbers of training clicks per class, and 1 / ln(1.1 + p) as the authors publish it."""
+    """The number of training clicks of each class, and 1 / ln(1.1 + p) as published by the authors."""
     weights = frequency_weights(torch.tensor(VOC_CLICKS))
     torch.testing.assert_close(weights, torch.tensor(VOC_WEIGHTS), rtol=0, atol=6e-4)
     assert frequency_weights(torch.zeros(3)).tolist() == pytest.approx([1 / log(1.1)] * 3)

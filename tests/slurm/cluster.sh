@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Runs a command on a SLURM cluster of one node that exists only meanwhile, on this machine's loopback:
+# Run a command with a temporary SLURM cluster: one node, on this machine's loopback interface.
 #     tests/slurm/cluster.sh python -m pytest tests/slurm
-# Needs Debian's packages slurm-wlm and munge, and no other munged or SLURM. The node pretends to have 4 CPUs, so that
-# a job of two tasks and a second one fit on any machine. Jobs of the partition "urgent" preempt those of "normal",
-# which get 30 seconds to end and are requeued.
+# Requires Debian's packages slurm-wlm and munge, and no other SLURM or munged. The node claims 4 CPUs, so that a job of
+# two tasks and a second job fit on any machine. Jobs of the partition "urgent" preempt those of "normal", which are
+# requeued after a grace period of 30 seconds.
 set -euo pipefail
 
 for program in munged slurmctld slurmd sbatch; do
@@ -15,7 +15,7 @@ done
 PATH=$PATH:/usr/sbin
 
 folder=$(mktemp -d)
-chmod 711 "$folder" # munged wants its socket to be within everyone's reach
+chmod 711 "$folder" # munged requires that everyone can reach its socket
 mkdir "$folder/state" "$folder/spool"
 pids=()
 clean_up() {
@@ -28,7 +28,7 @@ clean_up() {
 }
 trap clean_up EXIT
 
-port() { # free now, and chosen by the kernel
+port() { # a free port, chosen by the kernel
     python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
 }
 

@@ -1,4 +1,4 @@
-"""The SLURM launcher on a real controller and daemon: jobs that are preempted, warned, canceled, and left alone."""
+"""The SLURM launcher on a real controller and daemon: preempted, warned, canceled and undisturbed jobs."""
 
 import os
 import signal
@@ -14,24 +14,19 @@ import pytest
 import torch
 
 from experiments import RESULT
-from experiments.tables.cell import LOG
+from experiments.train.run import Run
 
 pytestmark = pytest.mark.skipif(
     "GATEDCRF_SLURM" not in os.environ,
-    reason="needs a SLURM cluster of its own: tests/slurm/cluster.sh python -m pytest tests/slurm",
+    reason="needs its own SLURM cluster: tests/slurm/cluster.sh python -m pytest tests/slurm",
 )
 
 STEPS = 200
 OPTIONS = [
     "--trainer.accelerator=cpu",
     *(f"--trainer.max_steps={STEPS}", f"--trainer.val_check_interval={STEPS // 2}", "--trainer.log_every_n_steps=1"),
-    *(
-        "--data.num_train=16",
-        "--data.num_val=3",
-        "--data.size=96",
-        "--data.augmentation.crop=96",
-        "--data.loader.batch_size=4",
-    ),
+    *("--data.num_train=16", "--data.num_val=3", "--data.size=96"),
+    *("--data.augmentation.crop=96", "--data.loader.batch_size=4"),
     *("--model.network.init_args.channels=16", "--model.regularizer_start_step=1"),
 ]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "WANDB_MODE": "offline"}
@@ -39,7 +34,7 @@ SETTINGS = "{time: '00:10:00', warning: 100, cpus_per_task: 1, memory: 1500M, gr
 
 
 class Reproduction:
-    """``gatedcrf reproduce table1`` in a process of its own, which may be ended and called again."""
+    """A process of ``gatedcrf reproduce table1``, which may be killed and started again."""
 
     def __init__(self, folder: Path, *cells: str, launcher: str = "slurm", devices: int = 1) -> None:
         self.folder, self.output = folder, folder / "printed.txt"
@@ -80,7 +75,7 @@ def until(condition: Callable[[], bool], what: str, seconds: float = 180) -> Non
 
 
 def step(run: Path, metrics: str = "metrics.csv") -> int:
-    """Return the last step that a start of a run has logged."""
+    """Return the last step in a file of metrics."""
     lines = (run / metrics).read_text().splitlines() if (run / metrics).is_file() else [""]
     column = lines[0].split(",").index("step") if len(lines) > 1 else 0
     return max((int(line.split(",")[column]) for line in lines[1:]), default=0)
@@ -91,7 +86,7 @@ def requeued(job: str) -> bool:
 
 
 def release(*requeued_jobs: str) -> None:
-    """Let jobs start before the two minutes that SLURM waits, but after the end of their first start was reported."""
+    """Start requeued jobs now instead of after the two minutes that SLURM waits, but not before they have ended."""
     time.sleep(10)
     for job in requeued_jobs:
         subprocess.run(["scontrol", "update", f"JobId={job}", "StartTime=now"], capture_output=True, check=False)
@@ -99,7 +94,7 @@ def release(*requeued_jobs: str) -> None:
 
 
 def shorten(job: str) -> None:
-    """Leave a job one to two minutes: so little that it is warned when the controller looks next, within 30 seconds."""
+    """Limit a job to one or two more minutes, less than its warning: SLURM warns it within 30 seconds."""
     began = datetime.fromisoformat(slurm("squeue", "--noheader", f"--jobs={job}", "--format=%S").strip())
     minutes = ceil((datetime.now() - began).total_seconds() / 60) + 1
     slurm("scontrol", "update", f"JobId={job}", f"TimeLimit={minutes}")
@@ -111,8 +106,8 @@ def checkpoint(run: Path) -> dict[str, torch.Tensor]:
 
 
 def assert_continued(run: Path, reference: Path) -> None:
-    """The run was started twice, under one id of W&B, and ends in the weights of the one that was never stopped."""
-    log = (run / LOG).read_text()
+    """Assert two starts under one W&B id, and the same weights and result as a run that was never stopped."""
+    log = Run(run).log.read_text()
     assert [log.count(f"requeued {times} times") for times in range(3)] == [1, 1, 0]
     assert 5 <= step(run, "metrics.1.csv") < STEPS - 1
     offline = [path.name for path in (run / "wandb").glob("offline-run-*")]
@@ -123,7 +118,7 @@ def assert_continued(run: Path, reference: Path) -> None:
 
 
 def test_preempted_jobs_end_in_the_weights_of_uninterrupted_runs(tmp_path: Path) -> None:
-    """Two cells; the command is interrupted, then killed, and called again each time; a more urgent job comes amid."""
+    """The command is interrupted and killed, and called again each time. Then a job of higher priority arrives."""
     cells = {"clicks/GCRF_s": "clicks.gcrf_s", "full/pCE": "full.pce"}
     table = Reproduction(tmp_path / "slurm", *cells)
     runs = [table.run(training) for training in cells.values()]
@@ -152,8 +147,8 @@ def test_preempted_jobs_end_in_the_weights_of_uninterrupted_runs(tmp_path: Path)
         assert_continued(table.run(training), reference.run(training))
 
 
-def test_a_job_on_two_devices_whose_time_ends_is_continued(tmp_path: Path) -> None:
-    """SLURM sends SIGUSR1 before the end of the time; both processes stop after the same step."""
+def test_a_job_on_two_devices_continues_after_its_time_limit(tmp_path: Path) -> None:
+    """SLURM sends SIGUSR1 before the limit, and both processes stop after the same step."""
     table = Reproduction(tmp_path / "slurm", "clicks/GCRF_s", devices=2)
     until(lambda: step(table.run("clicks.gcrf_s")) >= 5, "training")
     (job,) = jobs()
@@ -168,7 +163,7 @@ def test_a_job_on_two_devices_whose_time_ends_is_continued(tmp_path: Path) -> No
 
 
 def test_a_canceled_job_stays_canceled(tmp_path: Path) -> None:
-    """scancel sends SIGTERM as a preemption does."""
+    """scancel sends SIGTERM, as preemption does."""
     table = Reproduction(tmp_path / "slurm", "full/pCE")
     run = table.run("full.pce")
     until(lambda: step(run) >= 5, "training")

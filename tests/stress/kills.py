@@ -1,9 +1,9 @@
-"""Kill one run of the real command line again and again; its final weights must be those of a run left alone.
+"""Kill and restart a run many times, and compare it bit for bit with a run that is never killed.
 
-Run by hand: ``python tests/stress/kills.py --kills 50``. It trains on tiny shapes twice, once killed at random steps by
-SIGKILL, SIGTERM and SIGUSR1 and started again with the same command. It prints what happened and exits with status 1
-unless everything that the two runs left is the same bit for bit and the killed one counted as finished only once.
-Further options go to ``gatedcrf fit``, for example ``--trainer.accumulate_grad_batches=2``.
+Usage: ``python tests/stress/kills.py --kills 50``. Both runs train a tiny network on shapes. One is killed at random
+steps by SIGKILL, SIGTERM and SIGUSR1 in turn, and continued each time by the same command. The script exits with
+status 1 if the runs differ, or if the killed run has a result before its end. Other options go to ``gatedcrf fit``, for
+example ``--trainer.accumulate_grad_batches=2``.
 """
 
 import argparse
@@ -23,54 +23,46 @@ from pytorch_lightning import Callback, Trainer
 
 ROOT = Path(__file__).parents[2]
 STATUS = {signal.SIGKILL: -signal.SIGKILL, signal.SIGTERM: 143, signal.SIGUSR1: 138}
-CONFIGS = ("base.yaml", "datasets/shapes.yaml", "supervision/clicks.yaml", "losses/gcrf_s.yaml")
+CONFIGS = ("datasets/shapes.yaml", "supervision/clicks.yaml")
 SMALL = (
-    *(
-        "--data.num_train=8",
-        "--data.num_val=3",
-        "--data.size=64",
-        "--data.augmentation.crop=64",
-        "--data.loader.batch_size=2",
-    ),
-    *("--model.network.init_args.channels=16", "--model.regularizer_start_step=1", "--trainer.log_every_n_steps=1"),
+    *("--data.num_train=8", "--data.num_val=3", "--data.size=64"),
+    *("--data.augmentation.crop=64", "--data.loader.batch_size=2"),
+    *("--model.network.init_args.backbone=test_resnet", "--model.network.init_args.channels=16"),
+    *("--model.regularizer_start_step=1", "--trainer.log_every_n_steps=1"),
     *("--trainer.enable_model_summary=false", "--ckpt_path=last"),
 )
 STEP = "at step"
 
 
 class Report(Callback):
-    """Prints the step that begins."""
+    """Prints each step when it begins."""
 
     def on_train_batch_start(self, trainer: Trainer, *_: Any) -> None:
         print(STEP, trainer.global_step, flush=True)
 
 
 def start(run: Path, options: argparse.Namespace) -> subprocess.Popen[str]:
-    """Start or continue a run; the command is always the same."""
+    """Start or continue a run, by the same command."""
     command = [sys.executable, "-m", "experiments.cli", "fit"]
     command += [part for config in CONFIGS for part in ("-c", config)]
     command += [f"--trainer.max_steps={options.steps}", f"--trainer.val_check_interval={options.every * 3}"]
     command += [f"--trainer.callbacks.every_n_steps={options.every}", "--trainer.callbacks+=kills.Report"]
-    command += [
-        f"--trainer.default_root_dir={run}",
-        f"--data.loader.num_workers={options.workers}",
-        *SMALL,
-        *options.others,
-    ]
+    command += [f"--trainer.default_root_dir={run}", f"--data.loader.num_workers={options.workers}"]
+    command += [*SMALL, *options.others]
     path = f"{ROOT}:{Path(__file__).parent}"
     environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
-    environment.pop("SLURM_JOB_ID", None)  # a job that runs this is not to be requeued
+    environment.pop("SLURM_JOB_ID", None)  # a job that runs this script must not requeue itself
     log = (run.parent / f"{run.name}.txt").open("a")
     pipe = subprocess.PIPE
     return subprocess.Popen(command, env=environment, text=True, stdout=pipe, stderr=log, start_new_session=True)
 
 
 def kill(process: subprocess.Popen[str], after: int, signum: int, delay: float) -> int:
-    """Send a signal to a run and its loader processes, as SLURM does; return the step, -1 if it ended before.
+    """Send a signal to a run and its loader processes, as SLURM does. Return the step, or -1 if the run ended before.
 
     Args:
         process: The run.
-        after: Steps that begin after its start and before the one to kill it in.
+        after: Number of steps that begin before the step in which the run is killed.
         signum: The signal.
         delay: Seconds from the beginning of that step.
     """
@@ -86,30 +78,30 @@ def kill(process: subprocess.Popen[str], after: int, signum: int, delay: float) 
 
 
 def finish(process: subprocess.Popen[str]) -> None:
-    """Let a run come to its end."""
+    """Wait for the end of a run."""
     process.communicate()
     if process.returncode:
-        sys.exit(f"a run that was left alone ended with status {process.returncode}")
+        sys.exit(f"a run that was not killed ended with status {process.returncode}")
 
 
 def left_by(run: Path) -> dict[str, Any]:
-    """Return everything that must not depend on kills."""
+    """Return the parts of a run that must not depend on kills."""
     last, best = (torch.load(run / "checkpoints" / f"{name}.ckpt", weights_only=True) for name in ("last", "best"))
     files = {name: (run / name).read_text() for name in ("result.json", "iou_per_class.csv")}
     return {"weights": last["state_dict"], "momentum": last["optimizer_states"], "best": best["state_dict"], **files}
 
 
 def main() -> None:
-    """Do as the module says."""
+    """Run the script."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--steps", type=int, default=300, help="length of the run")
     parser.add_argument("--every", type=int, default=5, help="steps between regular checkpoints")
-    parser.add_argument("--most", type=int, default=9, help="steps after a start at which it is killed, at most")
+    parser.add_argument("--most", type=int, default=9, help="largest number of steps between a start and its kill")
     parser.add_argument("--workers", type=int, default=0, help="loader processes")
-    parser.add_argument("--seed", type=int, default=0, help="of the kills")
-    parser.add_argument("--folder", type=Path, help="where the runs stay (default: a temporary folder)")
-    options, options.others = parser.parse_known_args()  # further ones are those of gatedcrf fit
+    parser.add_argument("--seed", type=int, default=0, help="seed of the kills")
+    parser.add_argument("--folder", type=Path, help="folder of the runs (default: a temporary folder)")
+    options, options.others = parser.parse_known_args()
     folder = options.folder or Path(tempfile.mkdtemp())
     draw, counts, trained, began = random.Random(options.seed), Counter[str](), 0, time.monotonic()
     alone, killed = folder / "alone", folder / "killed"
@@ -134,7 +126,7 @@ def main() -> None:
 
 
 def repr_bits(value: Any) -> Any:
-    """Return something that is equal exactly where the bits are."""
+    """Return a value that compares equal if and only if all bits are equal."""
     if isinstance(value, torch.Tensor):
         return value.dtype, value.shape, value.numpy().tobytes()
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""Cityscapes: what training may see under each supervision, and what is refused."""
+"""Cityscapes: labels of each supervision, and errors."""
 
 import json
 from pathlib import Path
@@ -21,8 +21,7 @@ CLICKS = {
 
 
 def open_cityscapes(root: Path, **options: Any) -> CityscapesDataModule:
-    settings = {"published_split": False, "num_workers": 0, "crop": 16, "batch_size": 2}
-    return CityscapesDataModule(str(root), **{**settings, **options})
+    return CityscapesDataModule(str(root), **{"published_split": False, **options})
 
 
 def plain(labels: Labels) -> list[tuple[int, list[list[float]]]]:
@@ -36,30 +35,20 @@ def clicked(cityscapes_root: Path) -> Path:
     return cityscapes_root
 
 
-def test_clicks_have_label_ids_in_the_file_and_those_of_void_are_left_out(clicked: Path) -> None:
+def test_clicks_have_label_ids_and_those_of_void_are_dropped(clicked: Path) -> None:
     split = open_cityscapes(clicked).train_split()
     assert list(split.names) == [split.name(index) for index in range(len(split))] == NAMES
     assert plain(split.weak_labels(0)) == [(10, [[9, 4]]), (0, [[5.5, 33.25]]), (18, [[1, 2]])]
     assert plain(split.weak_labels(1)) == plain(split.weak_labels(2)) == []
 
 
-def test_clicks_may_have_train_ids_in_the_file(clicked: Path) -> None:
-    items = [{"x": 1, "y": 2, "cls": label} for label in (0, 18, 7)]
-    (clicked / "mine.json").write_text(json.dumps(dict.fromkeys(NAMES, items)))
-    data = open_cityscapes(clicked, clicks=str(clicked / "mine.json"), train_ids=True)
-    assert [label for label, _ in plain(data.train_split().weak_labels(1))] == [0, 18, 7]
-    (clicked / "mine.json").write_text(json.dumps({NAMES[0]: [{"x": 1, "y": 2, "cls": 19}]}))
-    with pytest.raises(ValueError, match=r"mine\.json: .*no class of 0 to 18"):
-        open_cityscapes(clicked, clicks=str(clicked / "mine.json"), train_ids=True).train_split()
-
-
-def test_value_that_is_no_label_id_is_refused(clicked: Path) -> None:
+def test_click_with_invalid_label_id_is_refused(clicked: Path) -> None:
     (clicked / "cityscapes_clicks.json").write_text(json.dumps({NAMES[0]: [{"x": 1, "y": 2, "cls": 34}]}))
-    with pytest.raises(ValueError, match=r"cityscapes_clicks\.json: .*no class of -1 to 33"):
+    with pytest.raises(ValueError, match=r"cityscapes_clicks\.json, .*a cls of -1 to 33"):
         open_cityscapes(clicked).train_split()
 
 
-def test_file_of_the_authors_is_found_too_and_a_path_wins(clicked: Path) -> None:
+def test_click_file_of_the_authors_is_found_and_a_path_takes_precedence(clicked: Path) -> None:
     for turn, name in enumerate(["cityscapes_synthetic_clicks.json", "mine.json"]):
         (clicked / name).write_text(json.dumps({NAMES[0]: [{"x": turn, "y": turn, "cls": 8}]}))
     mine = open_cityscapes(clicked, clicks=str(clicked / "mine.json"))
@@ -69,15 +58,19 @@ def test_file_of_the_authors_is_found_too_and_a_path_wins(clicked: Path) -> None
     assert plain(open_cityscapes(clicked).train_split().weak_labels(0)) == [(1, [[0, 0]])]
 
 
-def test_missing_clicks_are_refused_with_the_command_that_makes_them(cityscapes_root: Path) -> None:
-    with pytest.raises(ValueError, match=r"no .*cityscapes_clicks\.json; simulate it: gatedcrf data cityscapes-clicks"):
+def test_error_about_missing_clicks_names_the_command_that_simulates_them(cityscapes_root: Path) -> None:
+    with pytest.raises(
+        ValueError, match=r"cityscapes_clicks\.json does not exist; simulate it: gatedcrf data cityscapes-clicks"
+    ):
         open_cityscapes(cityscapes_root).train_split()
-    with pytest.raises(ValueError, match=r"no .*gone\.json"):
+    with pytest.raises(ValueError, match=r"gone\.json does not exist"):
         open_cityscapes(cityscapes_root, clicks=str(cityscapes_root / "gone.json")).train_split()
     (cityscapes_root / "cityscapes_clicks.json").write_text("{}")
-    with pytest.raises(ValueError, match=rf"does not name {NAMES[1]}; see: gatedcrf data cityscapes-clicks"):
+    with pytest.raises(
+        ValueError, match=rf"{NAMES[1]} is missing in the click file; see: gatedcrf data cityscapes-clicks"
+    ):
         open_cityscapes(cityscapes_root).train_split().weak_labels(1)
-    with pytest.raises(ValueError, match=rf"(?s)3 problems:.*does not name {NAMES[0]}.*does not name {NAMES[2]}"):
+    with pytest.raises(ValueError, match=rf"(?s)3 problems:.*{NAMES[0]} is missing.*{NAMES[2]} is missing"):
         open_cityscapes(cityscapes_root).prepare_data()
 
 
@@ -109,17 +102,17 @@ def test_image_is_the_photograph(clicked: Path) -> None:
         assert split.shape(index) == (64, 96)
 
 
-def test_numbers_of_images_that_are_not_published_are_refused_unless_told(clicked: Path) -> None:
+def test_unpublished_numbers_of_images_are_refused(clicked: Path) -> None:
     """facts: 18 cities of training and 3 of validation; here 2 and 1 of them, and none of these in full."""
     data = CityscapesDataModule(str(clicked))
     remedy = r"unpack leftImg8bit_trainvaltest\.zip again, or pass --data\.published_split=false"
-    train = f"train/aachen has 2 images where 174 are published; {remedy}"
+    train = f"train/aachen has 2 images instead of the published 174; {remedy}"
     with pytest.raises(ValueError, match=f"(?s)21 problems:.*{train}.*and 16 more; see: gatedcrf data check"):
         data.prepare_data()
     assert [str(problem).split(";")[0].split("leftImg8bit/")[1] for problem in data.quick_problems("val")] == [
-        "val/frankfurt has 1 images where 267 are published",
-        "val/lindau has 0 images where 59 are published",
-        "val/munster has 0 images where 174 are published",
+        "val/frankfurt has 1 images instead of the published 267",
+        "val/lindau has 0 images instead of the published 59",
+        "val/munster has 0 images instead of the published 174",
     ]
 
 
@@ -132,7 +125,7 @@ def photographs_to_predict(cityscapes_root: Path) -> Path:
     return cityscapes_root
 
 
-def test_unlabeled_test_images_are_predicted_where_there_are_some(photographs_to_predict: Path) -> None:
+def test_test_images_are_predicted(photographs_to_predict: Path) -> None:
     split = open_cityscapes(photographs_to_predict).predict_split()
     assert isinstance(split, CityscapesDataset)
     assert list(split.names) == ["berlin_000000_000019", "berlin_000001_000019"]
@@ -140,7 +133,7 @@ def test_unlabeled_test_images_are_predicted_where_there_are_some(photographs_to
     assert split.image(1)[0, 0].tolist() == [9, 90, 200]
 
 
-def test_validation_images_are_predicted_otherwise(cityscapes_root: Path) -> None:
+def test_without_test_images_validation_images_are_predicted(cityscapes_root: Path) -> None:
     split = open_cityscapes(cityscapes_root).predict_split()
     assert isinstance(split, CityscapesDataset)
     assert list(split.names) == ["frankfurt_000000_000294"]
@@ -154,11 +147,11 @@ def test_crop_batch_and_width_are_those_of_the_paper(clicked: Path) -> None:
 
 @pytest.mark.parametrize("supervision", ["boxes", "scribbles"])
 def test_unknown_supervision_is_refused(clicked: Path, supervision: str) -> None:
-    with pytest.raises(ValueError, match=f"supervision is '{supervision}'; Cityscapes has clicks, full"):
+    with pytest.raises(ValueError, match=f"supervision is '{supervision}'; this dataset has clicks, full"):
         open_cityscapes(clicked, supervision=supervision)
 
 
-def test_broken_files_are_problems_with_their_names(clicked: Path) -> None:
+def test_check_names_malformed_files(clicked: Path) -> None:
     data = open_cityscapes(clicked)
     assert data.check().problems == []
     (clicked / f"leftImg8bit/train/aachen/{NAMES[1]}_leftImg8bit.png").write_bytes(b"")

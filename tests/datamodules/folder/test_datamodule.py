@@ -1,4 +1,4 @@
-"""A folder on disk: every failure names the file and the remedy."""
+"""Errors of a folder name the file and the remedy."""
 
 import json
 import re
@@ -89,14 +89,14 @@ def test_number_of_classes_is_checked(folder: Folder, tree: Path, classes: str) 
 
 @pytest.mark.parametrize("classes", ["sky\n\ntree", "sky\ntree\nsky"])
 def test_empty_lines_and_repeated_classes_are_refused(folder: Folder, tree: Path, classes: str) -> None:
-    """An empty line would silently give all later classes another index."""
+    """An empty line would change the index of all later classes."""
     (tree / "classes.txt").write_text(classes)
     with pytest.raises(ValueError, match="line k names class k - 1"):
         folder()
 
 
 def test_missing_classes_folders_and_supervision_are_refused(folder: Folder, tree: Path) -> None:
-    with pytest.raises(ValueError, match="'boxes'; a folder has clicks, scribbles, full"):
+    with pytest.raises(ValueError, match="'boxes'; this dataset has clicks, scribbles, full"):
         folder(supervision="boxes")
     (tree / "images/val").rename(tree / "images/validation")
     with pytest.raises(ValueError, match=r"no folder .*images/val; create it"):

@@ -1,4 +1,4 @@
-"""A folder on disk: labels come from the files, the masks or the cache, as its layout says."""
+"""Labels of a folder come from files, masks or the cache."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from datamodules.dataset import WholeImages
 from datamodules.folder.datamodule import FolderDataModule
 from datamodules.sample import Sample
 from datamodules.simulate_clicks import ClickSimulator
-from datamodules.transforms import Labels
+from datamodules.transforms import Labels, RandomScaleCropFlip
 
 SaveMask = Callable[[Path, LabelMap], None]
 Folder = Callable[..., FolderDataModule]
@@ -144,7 +144,7 @@ def batches(data: FolderDataModule) -> list[Sample]:
 
 @pytest.mark.parametrize("supervision", ["clicks", "scribbles", "full"])
 def test_training_with_simulated_labels_decodes_no_dense_mask(folder: Folder, tree: Path, supervision: str) -> None:
-    """Masks that are overwritten without a trace in size and time are missed by full supervision alone."""
+    """Masks are overwritten with their size and time kept: only full supervision notices."""
     before = batches(folder(supervision=supervision))
     for path in (tree / "masks/train").iterdir():
         stat = path.stat()
@@ -163,5 +163,6 @@ def test_training_with_simulated_labels_decodes_no_dense_mask(folder: Folder, tr
 def test_training_with_drawn_clicks_needs_no_dense_mask(folder: Folder, tree: Path) -> None:
     (tree / "clicks.json").write_text(json.dumps(CLICKS))
     shutil.rmtree(tree / "masks/train")
-    clicked = [batch["target"][batch["target"] != 255] for batch in batches(folder(crop=64, scale=(1.0, 1.0)))]
+    crop = RandomScaleCropFlip(64, (1.0, 1.0))
+    clicked = [batch["target"][batch["target"] != 255] for batch in batches(folder(augmentation=crop))]
     assert torch.cat(clicked).tolist() == [1, 1]  # the click of train.0 in each of the two epochs

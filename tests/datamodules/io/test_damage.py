@@ -1,4 +1,4 @@
-"""A thousand damaged files: each is refused with an error that names it, or read to something sound."""
+"""A thousand damaged files: each is refused by name, or read to valid data."""
 
 import io
 import json
@@ -55,11 +55,11 @@ VALID = {
 }
 
 
-def _sound_map(labels: np.ndarray[Any, Any], highest: int) -> bool:
+def _is_valid_map(labels: np.ndarray[Any, Any], highest: int) -> bool:
     return labels.ndim == 2 and labels.size > 0 and bool((labels <= highest).all())
 
 
-def _sound_vectors(annotations: list[Annotation]) -> bool:
+def _are_valid_vectors(annotations: list[Annotation]) -> bool:
     return all(np.isfinite(a.points).all() and 0 <= a.label < len(TAGS) for a in annotations)
 
 
@@ -70,16 +70,16 @@ def _image(path: Path) -> bool:
 
 READERS: dict[str, Callable[[Path], bool]] = {
     "image.jpg": _image,
-    "mask.png": lambda path: _sound_map(np.where((m := read_label_map(path, 21)) == 255, 0, m), 20),
-    "ids.png": lambda path: _sound_map(_read_ids(path), 65535),
-    "scribbles.xml": lambda path: _sound_vectors(ScribbleFiles(path.parent).read("scribbles")[0]),
-    "clicks.json": lambda path: all(map(_sound_vectors, read_clicks(path, {c: c for c in range(21)}).values())),
-    "labels.mat": lambda path: _sound_map(_read_mat(path), 20),
+    "mask.png": lambda path: _is_valid_map(np.where((m := read_label_map(path, 21)) == 255, 0, m), 20),
+    "ids.png": lambda path: _is_valid_map(_read_ids(path), 65535),
+    "scribbles.xml": lambda path: _are_valid_vectors(ScribbleFiles(path.parent).read("scribbles")[0]),
+    "clicks.json": lambda path: all(map(_are_valid_vectors, read_clicks(path, {c: c for c in range(21)}).values())),
+    "labels.mat": lambda path: _is_valid_map(_read_mat(path), 20),
 }
 
 
 def _huge_png() -> bytes:
-    """A header of 4 billion pixels without their data."""
+    """Return the header of an image of 4 billion pixels, without data."""
     header = struct.pack(">IIBBBBB", 2**16 - 1, 2**16 - 1, 8, 0, 0, 0, 0)
     chunk = b"IHDR" + header
     return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk))
@@ -106,7 +106,7 @@ def _damage(content: bytes, rng: np.random.Generator) -> bytes:
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", VALID)
-def test_a_damaged_file_is_refused_by_name_or_read_soundly(name: str, tmp_path: Path) -> None:
+def test_damaged_file_is_refused_by_name_or_read_to_valid_data(name: str, tmp_path: Path) -> None:
     path, rng, refused = tmp_path / name, np.random.default_rng(1), list[str]()
     path.write_bytes(VALID[name])
     assert READERS[name](path)

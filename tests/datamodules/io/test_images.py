@@ -1,4 +1,4 @@
-"""Pictures are read exactly or refused by name."""
+"""Images are read exactly or refused by name."""
 
 import io
 import threading
@@ -31,7 +31,7 @@ def test_palette_is_read_as_indices(tmp_path: Path, save_mask: SaveMask) -> None
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_grey_mask_of_8_or_16_bits_is_read(tmp_path: Path, dtype: type) -> None:
+def test_gray_mask_of_8_or_16_bits_is_read(tmp_path: Path, dtype: type) -> None:
     PILImage.fromarray(MASK.astype(dtype)).save(tmp_path / "mask.png")
     labels = read_label_map(tmp_path / "mask.png", 3)
     assert labels.dtype == np.uint8
@@ -126,7 +126,7 @@ def test_photographs_are_read_upright(tmp_path: Path, orientation: int, turns: i
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.float32])
 def test_photographs_of_more_than_8_bits_are_refused(tmp_path: Path, dtype: type) -> None:
-    """Pillow would clip them to white or black."""
+    """Pillow would clip their values."""
     path = tmp_path / "deep.tif"
     PILImage.fromarray(np.full((4, 4), 1000).astype(dtype)).save(path)
     with pytest.raises(ValueError, match=r"deep\.tif has more than 8 bits"):
@@ -134,7 +134,7 @@ def test_photographs_of_more_than_8_bits_are_refused(tmp_path: Path, dtype: type
 
 
 def encode(rng: np.random.Generator) -> bytes:
-    """A JPEG of any size, content, quality, layout and mode."""
+    """Return a JPEG of random size, content, quality, layout and mode."""
     height, width = rng.integers(1, 90, size=2).tolist()
     coarse = rng.integers(0, 256, size=(height // 8 + 1, width // 8 + 1, 3), dtype=np.uint8)
     smooth = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
@@ -154,10 +154,10 @@ def encode(rng: np.random.Generator) -> bytes:
 
 
 def test_jpegs_are_read_as_pillow_reads_them(tmp_path: Path) -> None:
-    """To the pixel, although most are decoded by OpenCV; whole ones, and ones cut off or damaged in the middle."""
+    """To the pixel, although OpenCV decodes most of them. Some are truncated or damaged in the middle."""
     rng = np.random.default_rng(0)
     path, refused = tmp_path / "image.jpg", 0
-    for index in range(400):
+    for index in range(200):
         content = bytearray(encode(rng))
         if index % 4 == 1:
             content = content[: rng.integers(len(content))]
@@ -177,10 +177,10 @@ def test_jpegs_are_read_as_pillow_reads_them(tmp_path: Path) -> None:
             continue
         np.testing.assert_array_equal(read_image(path), expected)
         assert image_size(path) == expected.shape[1::-1]
-    assert 100 < refused < 200
+    assert 50 < refused < 100
 
 
-@pytest.mark.parametrize(("form", "orientation"), product(["JPEG", "PNG", "TIFF", "WEBP"], range(10)))
+@pytest.mark.parametrize(("form", "orientation"), [*product(["JPEG", "PNG", "TIFF", "WEBP"], range(10))])
 def test_every_orientation_is_upright_in_every_format(tmp_path: Path, form: str, orientation: int) -> None:
     exif = PILImage.Exif()
     exif[0x0112] = orientation
@@ -193,7 +193,7 @@ def test_every_orientation_is_upright_in_every_format(tmp_path: Path, form: str,
     assert image_size(path) == expected.shape[1::-1]
 
 
-def test_threads_are_gone_when_their_results_are() -> None:
+def test_threads_have_ended_after_the_last_result() -> None:
     tasks = Path("/proc/self/task")
     if not tasks.exists():
         pytest.skip("needs /proc")
@@ -202,7 +202,7 @@ def test_threads_are_gone_when_their_results_are() -> None:
         assert not any((tasks / str(thread)).exists() for thread in threads)
 
 
-def test_results_of_threads_are_in_order_and_errors_come_through() -> None:
+def test_results_of_threads_are_in_order_and_errors_are_raised() -> None:
     assert list(in_threads(lambda index: index**2, 9, "Squaring")) == [index**2 for index in range(9)]
     with pytest.raises(ZeroDivisionError):
         list(in_threads(lambda index: 1 // (index - 5), 9, "Dividing"))

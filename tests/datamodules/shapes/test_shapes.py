@@ -1,4 +1,4 @@
-"""The embedded dataset: what a scene promises, whatever its constants."""
+"""Properties of the embedded dataset."""
 
 from hashlib import sha256
 
@@ -51,7 +51,7 @@ def test_weak_labels_lie_on_their_own_class(supervision: str) -> None:
 
 
 def test_every_large_part_of_an_instance_is_clicked() -> None:
-    """An instance that is whole or cut by others, but large, has at least one click on itself."""
+    """A large visible instance has at least one click, whether or not others cut it into parts."""
     for index in range(8):
         _, _, instances = draw_scene(96, np.random.default_rng([0, index]))
         clicks = ShapesDataset(index + 1, 96, "clicks", seed=0).weak_labels(index)
@@ -69,12 +69,12 @@ def test_full_labels_are_the_mask() -> None:
 
 
 def test_unknown_supervision_is_refused() -> None:
-    with pytest.raises(ValueError, match="'boxes'; shapes has clicks, scribbles, full"):
-        ShapesDataset(2, 48, "boxes", seed=0)
+    with pytest.raises(ValueError, match="'boxes'; this dataset has clicks, scribbles, full"):
+        ShapesDataModule("boxes")
 
 
 def test_training_and_validation_differ() -> None:
-    data = ShapesDataModule(num_train=4, num_val=4, size=48, crop=32)
+    data = ShapesDataModule(num_train=4, num_val=4, size=48)
     assert data.class_names == ["background", *CLASSES]
     train, val = data.train_split(), data.val_split()
     pictures = {split.image(index).tobytes() for split in (train, val) for index in range(4)}
@@ -83,7 +83,7 @@ def test_training_and_validation_differ() -> None:
 
 
 def test_color_says_nothing_about_the_class() -> None:
-    """The mean color of the objects of each class is that of all objects, within four standard errors."""
+    """The mean color of each class is that of all objects, within four standard errors."""
     colors: dict[int, list[np.ndarray]] = {label: [] for label in range(6)}
     for seed in range(150):
         image, labels, instances = draw_scene(64, np.random.default_rng([7, seed]))
@@ -97,7 +97,7 @@ def test_color_says_nothing_about_the_class() -> None:
 
 
 def test_object_borders_are_color_edges() -> None:
-    """Mean colors of two objects of a scene are well apart, shading and noise included."""
+    """Mean colors of any two objects of a scene differ by more than 20 gray levels."""
     for seed in range(20):
         image, _, instances = draw_scene(64, np.random.default_rng([8, seed]))
         values, areas = np.unique(instances, return_counts=True)
@@ -107,7 +107,7 @@ def test_object_borders_are_color_edges() -> None:
 
 
 def test_images_are_the_same_on_every_machine() -> None:
-    """Measured figures are of these pictures: a change of one pixel is a change of the benchmark."""
+    """Published results refer to these images: changing a pixel changes the benchmark."""
     dataset = ShapesDataset(2, 160, "clicks", seed=0)
     digest = sha256(
         b"".join(dataset.image(i).tobytes() + dataset.dense_mask(i).tobytes() for i in range(2))

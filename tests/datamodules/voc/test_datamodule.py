@@ -1,4 +1,4 @@
-"""Pascal VOC: what training may see under each supervision, and what is refused."""
+"""Pascal VOC: labels of each supervision, and errors."""
 
 import json
 import shutil
@@ -12,9 +12,11 @@ import pytest
 from PIL import Image as PILImage
 
 from datamodules.annotations import LabelMap, drop_outside, rasterize
+from datamodules.datamodule import LoaderOptions
 from datamodules.dataset import AugmentedCrops
 from datamodules.image_cache import CachedImages
 from datamodules.sampler import Draw
+from datamodules.transforms import RandomScaleCropFlip
 from datamodules.voc.datamodule import VOCDataModule
 from datamodules.voc.dataset import VOCDataset
 
@@ -23,8 +25,7 @@ TRAIN_AUG = ["2007_000032", "2007_000063", "2008_000002", "2010_000001"]
 
 
 def open_voc(root: Path, **options: Any) -> VOCDataModule:
-    settings = {"published_split": False, "num_workers": 0, "crop": 16, "batch_size": 2}
-    return VOCDataModule(str(root), **{**settings, **options})
+    return VOCDataModule(str(root), **{"published_split": False, **options})
 
 
 def vectors(split: VOCDataset, name: str) -> list[tuple[int, list[list[float]]]]:
@@ -60,7 +61,7 @@ def without_sbd(voc_root: Path) -> Path:
     return voc_root
 
 
-def test_clicks_are_those_of_both_files_as_they_are_with_the_background_on_top(voc_root: Path) -> None:
+def test_background_clicks_lie_on_top_of_object_clicks(voc_root: Path) -> None:
     split = open_voc(voc_root).train_split()
     assert list(split.names) == [split.name(index) for index in range(len(split))] == TRAIN_AUG
     assert vectors(split, "2007_000032") == [(1, [[20.25, 15.75]]), (0, [[12.5, 2]]), (0, [[37, 7.25]])]
@@ -69,13 +70,13 @@ def test_clicks_are_those_of_both_files_as_they_are_with_the_background_on_top(v
     assert [label for label, _ in vectors(split, "2008_000002")] == [20, 20, 0, 0]
 
 
-def test_click_outside_of_its_image_is_no_label_in_any_crop(voc_root: Path) -> None:
-    data = open_voc(voc_root, crop=64, scale=(1.0, 1.0), flip=0.0, width=3)
+def test_click_outside_its_image_is_not_in_any_crop(voc_root: Path) -> None:
+    data = open_voc(voc_root, augmentation=RandomScaleCropFlip(64, (1.0, 1.0), 0.0), stroke_width=3)
     split = data.train_split()
     labels = split.weak_labels(2)
     assert isinstance(labels, list)
     assert [len(labels), len(drop_outside(labels, split.shape(2)))] == [4, 3]
-    target = AugmentedCrops(split, data.transform, 0)[Draw(2, 0, 0)]["target"]
+    target = AugmentedCrops(split, data.augmentation, 0, data.stroke_width)[Draw(2, 0, 0)]["target"]
     assert {value: int((target == value).sum()) for value in (0, 20)} == {0: 18, 20: 9}
 
 
@@ -86,33 +87,33 @@ def test_clicks_of_other_files_are_used_in_their_order(voc_root: Path, tmp_path:
     assert vectors(split.train_split(), "2007_000063") == [(1, [[1, 3]]), (2, [[2, 3]]), (0, [[0, 3]])]
 
 
-def test_images_that_one_file_of_clicks_lacks_are_refused_by_name(voc_root: Path) -> None:
-    """Training on the clicks of the other file alone would not show."""
+def test_image_missing_in_one_click_file_is_named(voc_root: Path) -> None:
+    """Otherwise it would silently be trained on the clicks of the other file."""
     path = voc_root / "voc_whats_the_point.json"
     content = json.loads(path.read_text())
     del content["2008_000002"]
     path.write_text(json.dumps(content))
-    with pytest.raises(ValueError, match=r"2008_000002 is not in every file of clicks; fetch them again"):
+    with pytest.raises(ValueError, match=r"2008_000002 is missing in a click file; download it again"):
         open_voc(voc_root).train_split().weak_labels(2)
-    with pytest.raises(ValueError, match=r"^2008_000002 is not in every file of clicks"):
+    with pytest.raises(ValueError, match=r"^2008_000002 is missing in a click file"):
         open_voc(voc_root).prepare_data()
     background = voc_root / "voc_whats_the_point_bg_from_scribbles.json"
     background.unlink()
-    with pytest.raises(ValueError, match=r"no file .*voc_whats_the_point_bg_from_scribbles\.json"):
+    with pytest.raises(ValueError, match=r"voc_whats_the_point_bg_from_scribbles\.json does not exist"):
         open_voc(voc_root).train_split()
 
 
 @pytest.mark.parametrize("supervision", ["clicks", "scribbles"])
-def test_without_sbd_weak_labels_name_the_images(without_sbd: Path, supervision: str) -> None:
+def test_without_sbd_training_images_are_those_with_weak_labels(without_sbd: Path, supervision: str) -> None:
     """The file of objects also names images of neither split, 2011_009999 here; they are left out."""
     assert "2011_009999" in json.loads((without_sbd / "voc_whats_the_point.json").read_text())
     assert list(open_voc(without_sbd, supervision=supervision).train_split().names) == TRAIN_AUG
 
 
-def test_index_of_a_pixel_becomes_its_center(scribbled: Callable[..., VOCDataset]) -> None:
+def test_pixel_index_becomes_pixel_center(scribbled: Callable[..., VOCDataset]) -> None:
     """A scribble of one point and width 1 sets exactly the pixel [Y, X]."""
     for x, y in [(12, 7), (0, 0), (39, 29)]:
-        split = scribbled([("dog", [(x, y)])], width=1)
+        split = scribbled([("dog", [(x, y)])], stroke_width=1)
         assert vectors(split, "2007_000032") == [(12, [[x + 0.5, y + 0.5]])]
         labels = split.weak_labels(0)
         assert isinstance(labels, list)
@@ -121,7 +122,7 @@ def test_index_of_a_pixel_becomes_its_center(scribbled: Callable[..., VOCDataset
 
 def test_scribble_covers_the_pixels_from_its_first_to_its_last(scribbled: Callable[..., VOCDataset]) -> None:
     strokes = [("plane", [(2, 5), (7, 5)]), ("background", [(7, 3), (7, 9)]), ("dog", [(45, 20), (30, 20)])]
-    drawn = label_map(scribbled(strokes, rasterize_first=True, width=1), "2007_000032")
+    drawn = label_map(scribbled(strokes, rasterize_first=True, stroke_width=1), "2007_000032")
     expected = np.full((30, 40), 255, dtype=np.uint8)
     expected[5, 2:8] = 1
     expected[3:10, 7] = 0  # later strokes lie on top
@@ -131,25 +132,26 @@ def test_scribble_covers_the_pixels_from_its_first_to_its_last(scribbled: Callab
 
 def test_scribbles_keep_the_order_of_the_file(scribbled: Callable[..., VOCDataset]) -> None:
     strokes = [("dog", [(5, 5)]), ("background", [(5, 5)]), ("plant", [(5, 5), (6, 5)]), ("background", [(6, 5)])]
-    split = scribbled(strokes, rasterize_first=True, width=1)
+    split = scribbled(strokes, rasterize_first=True, stroke_width=1)
     assert label_map(split, "2007_000032")[5, 5:7].tolist() == [16, 0]
-    split = scribbled(strokes[::-1], rasterize_first=True, width=1)
+    split = scribbled(strokes[::-1], rasterize_first=True, stroke_width=1)
     assert label_map(split, "2007_000032")[5, 5:7].tolist() == [12, 16]
 
 
 def test_scribbles_of_an_image_of_another_size_are_refused(scribbled: Callable[..., VOCDataset]) -> None:
-    for size, message in [((30, 40), "30 x 40"), ((41, 30), "41 x 30"), ((40, 31), "40 x 31")]:
-        split = scribbled([("dog", [(5, 5)])], size)
-        message = rf"drawn: the scribbles of 2007_000032 are for {message} pixels but .*2007_000032\.jpg has 40 x 30"
+    for width, height in [(30, 40), (41, 30), (40, 31)]:
+        split = scribbled([("dog", [(5, 5)])], (width, height))
+        stated = rf"drawn: the scribbles of 2007_000032 are for \(H, W\) \({height}, {width}\)"
+        message = rf"{stated}, but .*2007_000032\.jpg has \(30, 40\)"
         with pytest.raises(ValueError, match=message):
             split.weak_labels(0)
-        assert "40 x 30" in str(split.problem(0, training=True))
+        assert "(30, 40)" in str(split.problem(0, training=True))
 
 
 def test_rasterizing_first_draws_the_same_vectors_on_the_image(voc_root: Path) -> None:
     for supervision, width in (("clicks", 1), ("clicks", 3), ("scribbles", 3)):
         later, first = (
-            open_voc(voc_root, supervision=supervision, width=width, rasterize_first=flag).train_split()
+            open_voc(voc_root, supervision=supervision, stroke_width=width, rasterize_first=flag).train_split()
             for flag in (False, True)
         )
         for index, name in enumerate(TRAIN_AUG):
@@ -163,7 +165,7 @@ def test_rasterizing_first_leaves_out_clicks_just_outside(voc_root: Path, tmp_pa
     """As without it: their block would reach in."""
     items = [{"x": 40.25, "y": 9.5, "cls": 1}, {"x": 9.5, "y": 30.0, "cls": 1}, {"x": 39.75, "y": 20, "cls": 2}]
     (tmp_path / "clicks.json").write_text(json.dumps(dict.fromkeys(TRAIN_AUG, items)))
-    options = {"clicks": [str(tmp_path / "clicks.json")], "rasterize_first": True, "width": 3}
+    options = {"clicks": [str(tmp_path / "clicks.json")], "rasterize_first": True, "stroke_width": 3}
     drawn = label_map(open_voc(voc_root, **options).train_split(), "2007_000032")
     assert {value: int((drawn == value).sum()) for value in (1, 2)} == {1: 0, 2: 6}
 
@@ -215,9 +217,9 @@ def test_scribbles_are_found_in_every_form(voc_root: Path, form: str) -> None:
     assert vectors(split, "2007_000032") == [(0, [[2.5, 2.5], [37.5, 2.5], [37.5, 27.5]]), (1, [[20.5, 15.5]])]
 
 
-def test_absent_scribbles_are_refused_and_a_path_wins(voc_root: Path, tmp_path: Path) -> None:
+def test_missing_scribbles_are_refused_and_a_path_takes_precedence(voc_root: Path, tmp_path: Path) -> None:
     moved = (voc_root / "scribble_annotation.zip").rename(tmp_path / "mine.zip")
-    with pytest.raises(ValueError, match=r"voc holds no scribbles; put scribble_annotation\.zip there or pass"):
+    with pytest.raises(ValueError, match=r"voc/scribble_annotation\.zip does not exist; .*pass --data\.scribbles"):
         open_voc(voc_root, supervision="scribbles").train_split()
     (voc_root / "scribble_annotation.zip").write_text("not this one")
     assert len(open_voc(voc_root, supervision="scribbles", scribbles=str(moved)).train_split()) == 4
@@ -244,23 +246,26 @@ def test_image_is_the_photograph(voc_root: Path) -> None:
         assert split.shape(index) == split.image(index).shape[:2]
 
 
-def test_lists_that_are_not_published_are_refused_unless_told(voc_root: Path) -> None:
+def test_unpublished_image_lists_are_refused(voc_root: Path) -> None:
     data = VOCDataModule(str(voc_root), supervision="scribbles")
-    remedy = r"fetch VOC and SBD again into .*voc, or pass --data\.published_split=false"
-    train, val = (rf"{n} are published; {remedy}" for n in ("has 4 images where 10,582", "has 1 images where 1,449"))
+    remedy = r"download VOC and SBD again into .*voc, or pass --data\.published_split=false"
+    train, val = (
+        rf"{n}; {remedy}"
+        for n in ("has 4 images instead of the published 10,582", "has 1 images instead of the published 1,449")
+    )
     with pytest.raises(ValueError, match=rf"(?s)2 problems:.train_aug {train}.*val {val}"):
         data.prepare_data()
 
 
-def test_clicks_that_are_not_published_are_refused_unless_named(voc_root: Path) -> None:
+def test_unpublished_clicks_are_refused_unless_given_by_path(voc_root: Path) -> None:
     def problems(**options: Any) -> list[str]:
         return [str(problem) for problem in VOCDataModule(str(voc_root), **options).quick_problems("train")]
 
     *files, number = problems()
-    assert all("json is not the published file; fetch it again, or name yours" in problem for problem in files)
+    assert all("json is not the published file; download it again, or pass" in problem for problem in files)
     assert len(files) == 2
     assert problems(clicks=[str(voc_root / "voc_whats_the_point.json")]) == [number]
-    assert "train_aug has 4 images where 10,582 are published" in number
+    assert "train_aug has 4 images instead of the published 10,582" in number
 
 
 def test_derived_background_stands_in_for_the_published_file(voc_root: Path) -> None:
@@ -275,52 +280,52 @@ def test_derived_background_stands_in_for_the_published_file(voc_root: Path) -> 
 
 
 def test_full_supervision_without_sbd_is_refused(without_sbd: Path) -> None:
-    with pytest.raises(ValueError, match="train_aug has 2 images where 10,582 are published"):
+    with pytest.raises(ValueError, match="train_aug has 2 images instead of the published 10,582"):
         VOCDataModule(str(without_sbd), supervision="full").prepare_data()
 
 
 @pytest.mark.parametrize(("supervision", "width"), [("clicks", 1), ("scribbles", 3), ("full", 1)])
-def test_width_is_that_of_the_paper_unless_given(voc_root: Path, supervision: str, width: int) -> None:
+def test_default_stroke_width_is_that_of_the_paper(voc_root: Path, supervision: str, width: int) -> None:
     """Sec. 4.1: clicks of 1 pixel, strokes of 3; also those that are drawn before the augmentation."""
     data = open_voc(voc_root, supervision=supervision, rasterize_first=True)
-    assert (data.transform.width, data.raster_width) == (width, width)
-    data = open_voc(voc_root, supervision=supervision, width=5)
-    assert (data.transform.width, data.raster_width) == (5, None)
+    assert (data.stroke_width, data.raster_width) == (width, width)
+    data = open_voc(voc_root, supervision=supervision, stroke_width=5)
+    assert (data.stroke_width, data.raster_width) == (5, None)
     assert (data.num_classes, data.class_names[0], data.class_names[20]) == (21, "background", "tvmonitor")
 
 
 def test_unknown_supervision_is_refused(voc_root: Path) -> None:
-    with pytest.raises(ValueError, match="supervision is 'boxes'; VOC has clicks, scribbles, full"):
+    with pytest.raises(ValueError, match="supervision is 'boxes'; this dataset has clicks, scribbles, full"):
         open_voc(voc_root, supervision="boxes")
 
 
 @pytest.mark.parametrize("supervision", ["clicks", "scribbles", "full"])
-def test_sound_trees_have_no_problems_and_broken_files_are_named(voc_root: Path, supervision: str) -> None:
+def test_check_names_malformed_files(voc_root: Path, supervision: str) -> None:
     data = open_voc(voc_root, supervision=supervision)
     assert data.check().problems == []
     photograph = voc_root / "VOCdevkit/VOC2012/JPEGImages/2008_000002.jpg"
     photograph.write_bytes(photograph.read_bytes()[:300])
     (voc_root / "VOCdevkit/VOC2012/SegmentationClass/2007_000033.png").unlink()
-    findings = open_voc(voc_root, supervision=supervision).check()
-    assert findings.images == {"train": 4, "val": 1}
-    unreadable, missing = findings.problems
+    report = open_voc(voc_root, supervision=supervision).check()
+    assert report.images == {"train": 4, "val": 1}
+    unreadable, missing = report.problems
     assert (unreadable.kind, unreadable.place) == ("cannot be read as an image", str(photograph))
     assert "2008_000002.jpg cannot be read" in str(unreadable)
     assert missing.kind == "missing file"
     assert "SegmentationClass/2007_000033.png" in str(missing)
 
 
-def test_check_goes_on_after_lists_and_files_that_are_wrong(voc_root: Path) -> None:
+def test_check_continues_after_a_problem(voc_root: Path) -> None:
     (voc_root / "VOCdevkit/VOC2012/JPEGImages/2007_000033.jpg").unlink()  # of val
-    findings = VOCDataModule(str(voc_root)).check()
-    assert findings.images == {"train": 4, "val": 1}
-    assert [problem.kind for problem in findings.problems] == [
+    report = VOCDataModule(str(voc_root)).check()
+    assert report.images == {"train": 4, "val": 1}
+    assert [problem.kind for problem in report.problems] == [
         *("checksum of a file", "checksum of a file", "number of images", "number of images", "missing file"),
     ]
     (voc_root / "voc_whats_the_point.json").write_text("[]")
-    findings = VOCDataModule(str(voc_root)).check()
-    assert findings.images == {"val": 1}
-    assert [problem.kind for problem in findings.problems] == ["cannot be opened", "number of images", "missing file"]
+    report = VOCDataModule(str(voc_root)).check()
+    assert report.images == {"val": 1}
+    assert [problem.kind for problem in report.problems] == ["cannot be opened", "number of images", "missing file"]
 
 
 def test_histogram_counts_the_clicks_inside(voc_root: Path) -> None:
@@ -330,7 +335,9 @@ def test_histogram_counts_the_clicks_inside(voc_root: Path) -> None:
 
 
 def test_photographs_are_cached_decoded(voc_root: Path, tmp_path: Path) -> None:
-    data = VOCDataModule(str(voc_root), published_split=False, image_cache=str(tmp_path / "cache"))
+    data = VOCDataModule(
+        str(voc_root), published_split=False, loader=LoaderOptions(image_cache=str(tmp_path / "cache"))
+    )
     data.prepare_data()
     cached, split = CachedImages(data.train_split(), tmp_path / "cache"), data.train_split()
     for index in range(len(split)):

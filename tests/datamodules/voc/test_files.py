@@ -1,4 +1,4 @@
-"""Pascal VOC 2012 and SBD on disk: which images are trained on, and which mask each has."""
+"""Pascal VOC 2012 and SBD on disk: training images and their masks."""
 
 import shutil
 from collections.abc import Callable
@@ -58,7 +58,7 @@ LAYOUTS: dict[str, Callable[[Path], Path]] = {
 }
 
 
-def test_fixture_is_what_the_archives_hold(voc_root: Path, voc_masks: Masks, sbd_masks: Masks) -> None:
+def test_fixture_has_the_format_of_the_archives(voc_root: Path, voc_masks: Masks, sbd_masks: Masks) -> None:
     """facts: a palette PNG whose entry 255 is (224, 224, 192); GTcls[0]["Segmentation"][0] without 255."""
     with PILImage.open(voc_root / "VOCdevkit/VOC2012/SegmentationClass/2007_000032.png") as picture:
         assert picture.mode == "P"
@@ -83,9 +83,7 @@ def test_train_aug_is_sbd_and_voc_train_without_voc_val_sorted(voc_root: Path, l
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_mask_of_voc_wins_with_its_contour_and_sbd_gives_the_rest(
-    voc_root: Path, voc_masks: Masks, sbd_masks: Masks, layout: str
-) -> None:
+def test_masks_of_voc_take_precedence_over_sbd(voc_root: Path, voc_masks: Masks, sbd_masks: Masks, layout: str) -> None:
     files = VOCFiles(LAYOUTS[layout](voc_root))
     assert not np.array_equal(voc_masks["2007_000032"], sbd_masks["2007_000032"])
     for name in [*TRAIN_AUG, "2007_000033"]:
@@ -94,7 +92,7 @@ def test_mask_of_voc_wins_with_its_contour_and_sbd_gives_the_rest(
         np.testing.assert_array_equal(mask, (sbd_masks | voc_masks)[name])
 
 
-def test_released_sbd_wins_over_pngs_of_others(voc_root: Path, sbd_masks: Masks) -> None:
+def test_released_sbd_takes_precedence_over_pngs(voc_root: Path, sbd_masks: Masks) -> None:
     folder = voc_root / "SegmentationClassAug"
     folder.mkdir()
     for name in ("2008_000002", "2011_009999"):
@@ -117,7 +115,7 @@ def test_without_sbd_only_masks_of_voc_exist(voc_root: Path, voc_masks: Masks) -
     for name, mask in voc_masks.items():
         np.testing.assert_array_equal(files.dense_mask(name), mask)
     with pytest.raises(
-        ValueError, match=r"needs SBD's mask of 2008_000002 and .*voc has none; see: gatedcrf data download sbd"
+        ValueError, match=r"voc has no SBD mask of 2008_000002, which full .*; see: gatedcrf data download sbd"
     ):
         files.dense_mask("2008_000002")
 
@@ -134,7 +132,7 @@ def test_missing_tree_and_missing_list_are_refused_by_name(voc_root: Path, tmp_p
     with pytest.raises(ValueError, match=r"elsewhere has no VOCdevkit/VOC2012 .*; see: gatedcrf data download voc"):
         VOCFiles(tmp_path / "elsewhere").val()
     (voc_root / "VOCdevkit/VOC2012/ImageSets/Segmentation/val.txt").unlink()
-    with pytest.raises(ValueError, match=r"Segmentation/val\.txt cannot be read .*; fetch the archive again"):
+    with pytest.raises(ValueError, match=r"Segmentation/val\.txt cannot be read .*; download the archive again"):
         VOCFiles(voc_root).train_aug([])
     (voc_root / RELEASED / "train.txt").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ValueError, match=r"dataset/train\.txt cannot be read"):
@@ -148,16 +146,16 @@ def segmentation(labels: object) -> dict[str, object]:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "is missing; fetch SBD again"),
+        (None, "is missing; download SBD again"),
         (b"", "cannot be read as .*GTcls"),
         (b"MATLAB 5.0 MAT-file" + bytes(200), "cannot be read as .*GTcls"),
         ({"GTinst": {"Segmentation": np.zeros((4, 4), np.uint8)}}, "cannot be read as .*GTcls"),
         ({"GTcls": {"Labels": np.zeros((4, 4), np.uint8)}}, "cannot be read as .*GTcls"),
-        (segmentation(np.full((4, 4), 21, np.uint8)), "holds no map of the classes 0 to 20"),
-        (segmentation(np.full((4, 4), 255, np.uint8)), "holds no map"),
-        (segmentation(np.full((4, 4), 0.5)), "holds no map"),
-        (segmentation(np.zeros((0, 4), np.uint8)), "holds no map"),
-        (segmentation(np.zeros((4, 4, 3), np.uint8)), "holds no map"),
+        (segmentation(np.full((4, 4), 21, np.uint8)), "is not a map of the classes 0 to 20"),
+        (segmentation(np.full((4, 4), 255, np.uint8)), "is not a map"),
+        (segmentation(np.full((4, 4), 0.5)), "is not a map"),
+        (segmentation(np.zeros((0, 4), np.uint8)), "is not a map"),
+        (segmentation(np.zeros((4, 4, 3), np.uint8)), "is not a map"),
     ],
 )
 def test_wrong_mat_is_refused_by_name(voc_root: Path, content: bytes | dict[str, object] | None, message: str) -> None:
@@ -195,13 +193,13 @@ def test_published_counts_and_checksums() -> None:
 
 def test_list_of_another_length_or_with_other_names_is_a_problem() -> None:
     (number,) = unpublished("train_aug", [str(k) for k in range(1464)], "do this")
-    assert str(number) == "train_aug has 1464 images where 10,582 are published; do this"
+    assert str(number) == "train_aug has 1464 images instead of the published 10,582; do this"
     (names,) = unpublished("val", [str(k) for k in range(1449)], "do that")
-    assert str(names) == "val has 1,449 images but not those that are published; do that"
+    assert str(names) == "val has 1,449 images, but not the published ones; do that"
     assert (number.kind, names.kind) == ("number of images", "checksum of the list")
 
 
-def test_list_that_is_published_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_published_list_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(PUBLISHED, "val", (2, md5(b"a\nb\n").hexdigest()))
     assert unpublished("val", ["b", "a"], "do nothing") == []
     assert len(unpublished("val", ["b", "c"], "fetch it")) == 1

@@ -1,4 +1,4 @@
-"""``gatedcrf data check``: problems counted by kind, and what training sees of a sound dataset."""
+"""``gatedcrf data check``: problems by kind, and labels by class."""
 
 import json
 from pathlib import Path
@@ -45,7 +45,7 @@ def test_problems_are_counted_by_kind_with_their_first_files(
         ["missing file", "6", "train3.png, train4.png, train5.png, train6.png, train7.png, ..."],
         ["cannot be read as an image", "1", "val2.png"],
     ]
-    assert printed[-1] == "7 problems; 9 training and 3 validation images were read"
+    assert printed[-1] == "7 problems in 9 training and 3 validation images"
     assert [Path(line.split(" is missing;")[0]).stem for line in printed if " is missing;" in line] == [
         f"train{index}" for index in range(3, 8)
     ]
@@ -56,7 +56,7 @@ def test_problems_are_counted_by_kind_with_their_first_files(
     ]
 
 
-def test_lists_and_files_are_checked_in_one_run(
+def test_image_lists_and_files_are_checked_in_one_call(
     voc_root: Path, cityscapes_root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (voc_root / "VOCdevkit/VOC2012/JPEGImages/2007_000033.jpg").unlink()
@@ -66,28 +66,26 @@ def test_lists_and_files_are_checked_in_one_run(
         ["number of images", "2"],
         ["missing file", "1"],
     ]
-    assert "4 training and 1 validation images were read" in printed[-1]
+    assert "in 4 training and 1 validation images" in printed[-1]
     printed = check(cityscapes_root, "--dataset=cityscapes", capsys=capsys, fails=True)
     assert [row[:2] for row in rows(printed)] == [["number of images", str(18 + 3)], ["cannot be opened", "1"]]
-    assert any("cityscapes_clicks.json; simulate it" in line for line in printed)
-    assert "0 training and 1 validation images were read" in printed[-1]
+    assert any("cityscapes_clicks.json does not exist; simulate it" in line for line in printed)
+    assert "in 0 training and 1 validation images" in printed[-1]
 
 
-def test_sound_folder_shows_the_labels_of_each_class(folder_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_labels_of_each_class_are_counted(folder_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     printed = check(folder_root, "--supervision", "full", capsys=capsys, fails=False)
     assert rows(printed) == [[name, "3", str(3 * 48 * 32)] for name in ("left", "right")]
     assert printed[-1] == "2 classes, 3 training and 3 validation images, no problems"
 
 
-def test_clicks_are_counted_and_names_what_cannot_be_learned(
-    folder_root: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_classes_without_labels_are_named(folder_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     inside, outside = {"class": 0, "points": [[3, 4]]}, {"class": 0, "points": [[64, 4]]}
     (folder_root / "clicks.json").write_text(json.dumps({"train0": [inside, inside], "train1": [outside]}))
     main(["data", "check", str(folder_root)])
     printed = capsys.readouterr().out
-    assert "2 training images without a label, 1 clicks outside their image" in printed
-    assert "No training image has a label of 'right'" in printed
+    assert "2 training images without labels, 1 clicks outside their image" in printed
+    assert "Classes without labels in any training image: right." in printed
 
 
 def test_check_reads_a_dataset_by_its_name(voc_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -101,13 +99,15 @@ def test_check_reads_a_dataset_by_its_name(voc_root: Path, capsys: pytest.Captur
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["--dataset=coco"], "lacks --data.images, --data.train_annotations, --data.val_annotations."),
-        (["--dataset=voc"], "The dataset voc lacks its folder."),
-        (["there", "--dataset=shapes"], "The dataset shapes takes no folder 'there'"),
-        (["--dataset=voc", "--supervision=keypoints", "there"], "supervision is 'keypoints'; VOC has clicks"),
+        (["--dataset=coco"], "--data.images is missing"),
+        (["--dataset=voc"], "--data.root is missing"),
+        (["there", "--dataset=shapes"], "Option 'root' is not accepted"),
+        (["there", "--data.crop=3"], "Option 'crop' is not accepted"),
+        (["there", "--data.seed=x"], "Expected a <class 'int'>. Got value: x"),
+        (["--dataset=voc", "--supervision=keypoints", "there"], "supervision is 'keypoints'; this dataset has clicks"),
     ],
 )
-def test_what_a_dataset_needs_is_named(args: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_dataset_options_are_named(args: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(["data", "check", *args])
     assert message in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""``gatedcrf data background-clicks`` and ``cityscapes-clicks``: the files that they write, and what they report."""
+"""``gatedcrf data background-clicks`` and ``cityscapes-clicks``."""
 
 import json
 import shutil
@@ -56,7 +56,7 @@ def test_background_clicks_are_written_in_the_published_form(
     assert capsys.readouterr().out.split() == f"{out}: 4 clicks in 2 images".split()
 
 
-def test_default_file_lies_in_the_working_directory(
+def test_default_output_is_in_the_working_directory(
     scribbles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "here").mkdir()
@@ -66,43 +66,32 @@ def test_default_file_lies_in_the_working_directory(
     assert written.name == "whats_the_point_clicks_bg.json"
 
 
-@pytest.mark.parametrize(
-    ("shift", "report"),
-    [
-        (0.0, ["largest difference is 0 pixels", "0 of 2 images differ"]),
-        (1e-9, ["largest difference is 1e-09 pixels, in 2008_005277", "0 of 2 images differ by more than 1e-06"]),
-        (2e-6, ["largest difference is 2e-06 pixels", "1 of 2 images differ"]),
-        (-0.5, ["largest difference is 0.5 pixels, in 2008_005277", "1 of 2 images differ"]),
-    ],
-)
-def test_comparison_reports_the_largest_difference(
-    scribbles: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], shift: float, report: list[str]
+@pytest.mark.parametrize(("shift", "largest"), [(0.0, "0"), (1e-9, "1e-09"), (-0.5, "0.5")])
+def test_comparison_prints_the_largest_difference(
+    scribbles: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], shift: float, largest: str
 ) -> None:
     command("background-clicks", scribbles, "--out", tmp_path / "ours.json")
     content = json.loads((tmp_path / "ours.json").read_text())
     content["2008_005277"][1]["y"] += shift
     (tmp_path / "theirs.json").write_text(json.dumps(content))
-    capsys.readouterr()
     compared = ["--compare", tmp_path / "theirs.json", "--force"]
     command("background-clicks", scribbles, "--out", tmp_path / "ours.json", *compared)
     line = capsys.readouterr().out.splitlines()[-1]
-    assert all(part in line for part in report)
+    assert line.startswith("2 images in both files, 0 only derived, 0 only published, 0 with another number of clicks")
+    assert f"the largest difference is {largest} pixels, in " in line
 
 
-def test_comparison_names_images_and_numbers_that_differ(
+def test_comparison_counts_images_that_differ(
     scribbles: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     two = [{"x": 1, "y": 2, "cls": 0}] * 2
     (tmp_path / "theirs.json").write_text(json.dumps({"2008_005277": two, "2011_000001": two, "2011_000002": []}))
     command("background-clicks", scribbles, "--out", tmp_path / "ours.json", "--compare", tmp_path / "theirs.json")
-    assert capsys.readouterr().out.splitlines()[-3:] == [
-        "1 images are not published: 2007_000032",
-        "2 images are published but not derived: 2011_000001, 2011_000002",
-        "1 images have another number of clicks: 2008_005277",
-    ]
+    expected = "1 images in both files, 1 only derived, 2 only published, 1 with another number of clicks"
+    assert capsys.readouterr().out.splitlines()[-1] == expected
 
 
-def test_broken_scribbles_leave_an_older_file_alone(
+def test_malformed_scribbles_keep_an_older_file(
     scribbles: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with ZipFile(scribbles, "a") as archive:
@@ -110,15 +99,15 @@ def test_broken_scribbles_leave_an_older_file_alone(
     (tmp_path / "clicks.json").write_text("older")
     with pytest.raises(SystemExit, match="2"):
         command("background-clicks", scribbles, "--out", tmp_path / "clicks.json", "--force")
-    assert "2011_000001.xml: <size/height> holds ''" in capsys.readouterr().err
+    assert "2011_000001.xml cannot be read as a scribble file (<size/height> is ''" in capsys.readouterr().err
     assert (tmp_path / "clicks.json").read_text() == "older"
 
 
-def test_derived_background_is_trained_on_at_the_pixels_of_the_scribble(voc_root: Path, tmp_path: Path) -> None:
+def test_derived_clicks_lie_on_the_pixels_of_their_scribble(voc_root: Path, tmp_path: Path) -> None:
     """The files of clicks hold indices of pixels: a click of a scribble lies on the pixels of that scribble."""
     command("background-clicks", voc_root / "scribble_annotation.zip", "--out", tmp_path / "background.json")
     clicks = [str(voc_root / "voc_whats_the_point.json"), str(tmp_path / "background.json")]
-    options = {"published_split": False, "rasterize_first": True, "width": 1}
+    options = {"published_split": False, "rasterize_first": True, "stroke_width": 1}
     clicked = VOCDataModule(str(voc_root), clicks=clicks, **options).train_split()
     scribbled = VOCDataModule(str(voc_root), supervision="scribbles", **options).train_split()
     for index in range(len(clicked)):
@@ -173,7 +162,7 @@ def test_parallel_equals_serial(cityscapes_root: Path, tmp_path: Path) -> None:
     assert len(json.loads((tmp_path / "serial.json").read_text())) == 10
 
 
-def test_splits_and_the_smallest_area_are_options(cityscapes_root: Path, tmp_path: Path) -> None:
+def test_options_set_splits_and_smallest_area(cityscapes_root: Path, tmp_path: Path) -> None:
     out = tmp_path / "clicks.json"
     for options, names, poles in [
         (["--splits", "val"], VAL, 0),
@@ -187,15 +176,15 @@ def test_splits_and_the_smallest_area_are_options(cityscapes_root: Path, tmp_pat
 
 
 @pytest.mark.parametrize("name", ["background-clicks", "cityscapes-clicks"])
-def test_file_that_cannot_be_written_is_refused_before_the_work(
+def test_unwritable_output_is_refused_before_the_work(
     scribbles: Path, cityscapes_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     source = {"background-clicks": scribbles, "cityscapes-clicks": cityscapes_root}[name]
     (tmp_path / "older.json").write_text("older")
     for out, message in [
-        (tmp_path / "older.json", "older.json is already there; name another, or replace it with --force"),
-        (tmp_path / "older.json" / "new.json", "new.json cannot be written (File exists); name another"),
-        (tmp_path, f"{tmp_path} is a folder; name a file"),
+        (tmp_path / "older.json", "older.json already exists; choose another file, or replace"),
+        (tmp_path / "older.json" / "new.json", "new.json cannot be written (File exists); choose another"),
+        (tmp_path, f"{tmp_path} already exists"),
     ]:
         with pytest.raises(SystemExit, match="2"):
             command(name, source, "--out", out)
@@ -209,7 +198,7 @@ def test_file_that_cannot_be_written_is_refused_before_the_work(
 def test_options_below_one_are_refused(cityscapes_root: Path, capsys: pytest.CaptureFixture[str], option: str) -> None:
     with pytest.raises(SystemExit, match="2"):
         command("cityscapes-clicks", cityscapes_root, option, "0")
-    assert f"{option} is 0" in capsys.readouterr().err
+    assert f"argument {option}: '0' is not a positive integer" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("option", ["--min-area=1", "--mini=1", "--data.augmentation.crop=3"])
@@ -220,7 +209,7 @@ def test_unknown_options_are_refused(cityscapes_root: Path, capsys: pytest.Captu
     assert not list(cityscapes_root.glob("*.json"))
 
 
-def test_broken_map_ends_the_simulation_with_its_name_and_without_a_file(
+def test_malformed_map_is_named_and_nothing_is_written(
     cityscapes_root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = CityscapesFiles(cityscapes_root).annotation("train", TRAIN[1], "instanceIds")

@@ -1,4 +1,4 @@
-"""``gatedcrf data import``: what was drawn in a labeling tool becomes a folder that can be trained on."""
+"""``gatedcrf data import``: exports of annotation tools become a folder to train on."""
 
 import json
 import shutil
@@ -49,32 +49,36 @@ def save_label_studio(folder: Path) -> Path:
     return folder / "export.json"
 
 
+@pytest.fixture
+def unlabeled(folder_root: Path) -> Path:
+    """A folder with one training image and no masks for it."""
+    for kind in ("images", "masks"):
+        shutil.rmtree(folder_root / kind / "train")
+    (folder_root / "images" / "train").mkdir()
+    Image.new("RGB", (64, 48)).save(folder_root / "images" / "train" / "a.jpg")
+    return folder_root
+
+
 @pytest.mark.parametrize(
     ("tool", "save"), [("labelme", save_labelme), ("cvat", save_cvat), ("label-studio", save_label_studio)]
 )
 def test_labels_of_tools_become_a_folder_of_weak_labels(
-    folder_root: Path,
+    unlabeled: Path,
     tmp_path: Path,
     tool: str,
     save: Callable[[Path], Path],
-    fit_a_step: Callable[..., dict[str, Any]],
-    labels_seen: Callable[[Path], Counter[int]],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """A run trains on what is written, and nothing that is there is lost."""
-    out = folder_root
-    for kind in ("images", "masks"):  # training needs no mask
-        shutil.rmtree(out / kind / "train")
-    (out / "images" / "train").mkdir()
-    Image.new("RGB", (64, 48)).save(out / "images" / "train" / "a.jpg")
+    """Existing files are kept."""
+    out = unlabeled
     source = save(tmp_path / "source")
     command = ["data", "import", tool, str(source), "--out", str(out)]
     main(command)
-    assert ("1 labeled images are not in" in capsys.readouterr().out) == (tool != "label-studio")  # has no image b
+    assert ("Skipped 1 labeled images that are not in" in capsys.readouterr().out) == (
+        tool != "label-studio"
+    )  # has no image b
     clicks = FolderDataModule(str(out), supervision="clicks").train_split().weak_labels(0)
     assert [(c.label, c.points.round(9).tolist()) for c in clicks] == [(1, [[30.5, 4.0]])]
-    fit_a_step(tmp_path / "run", "folder", "clicks", f"--data.root={out}")
-    assert labels_seen(tmp_path / "run") == {1: 1}
     scribbles = FolderDataModule(str(out), supervision="scribbles").train_split().weak_labels(0)
     assert [s.label for s in scribbles] == [1]
     assert all(((s.points > 2) & (s.points < 20)).all() for s in scribbles)
@@ -83,14 +87,25 @@ def test_labels_of_tools_become_a_folder_of_weak_labels(
     capsys.readouterr()
     with pytest.raises(SystemExit):
         main([*command, "--regions", "clicks"])
-    assert "clicks.json is already there" in capsys.readouterr().err
+    assert "clicks.json already exists" in capsys.readouterr().err
     assert (out / "scribbles.json").read_bytes() == before
     main([*command, "--regions", "clicks", "--force"])
     clicks = FolderDataModule(str(out), supervision="clicks").train_split().weak_labels(0)
     assert [c.points.round(9).tolist() for c in clicks] == [[[11.5, 11.5]], [[30.5, 4.0]]]
 
 
-def test_import_names_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_run_trains_on_imported_clicks(
+    unlabeled: Path,
+    tmp_path: Path,
+    fit_a_step: Callable[..., dict[str, Any]],
+    labels_seen: Callable[[Path], Counter[int]],
+) -> None:
+    main(["data", "import", "labelme", str(save_labelme(tmp_path / "source")), "--out", str(unlabeled)])
+    fit_a_step(tmp_path / "run", "folder", "clicks", f"--data.root={unlabeled}")
+    assert labels_seen(tmp_path / "run") == {1: 1}
+
+
+def test_malformed_input_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source, out = save_labelme(tmp_path / "source"), tmp_path / "out"
     command = ["data", "import", "labelme", str(source), "--out", str(out)]
 
@@ -99,8 +114,7 @@ def test_import_names_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixtur
             main([*command, *options])
         return capsys.readouterr().err
 
-    assert "There is no" in refused()
-    assert "classes.txt; write one class name per line, or name it with --classes" in refused()[20:]
+    assert "classes.txt" in refused()
     classes = tmp_path / "names.txt"
     classes.write_text("left\n")
     assert "has the label 'right'; the classes are left" in refused("--classes", str(classes))
@@ -112,10 +126,10 @@ def test_import_names_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "names.txt; write one class name per line." in refused("--classes", str(classes))
     classes.write_text("left\nright\n")
     shutil.copy(source / "a.json", source / "c.json")
-    assert "c.json labels 'a' again" in refused("--classes", str(classes))
+    assert "c.json labels a second image 'a'" in refused("--classes", str(classes))
     for path in source.iterdir():
         path.unlink()
-    assert "holds no JSON files" in refused("--classes", str(classes))
+    assert "labels none of the images" in refused("--classes", str(classes))
     (source / "a.json").write_text(json.dumps({"shapes": [], "imagePath": "a.jpg", "imageHeight": 4, "imageWidth": 4}))
     assert "labels none of the images" in refused("--classes", str(classes))
     assert not out.exists()

@@ -1,4 +1,4 @@
-"""``gatedcrf data show``: what is on the sheet, and what is refused."""
+"""``gatedcrf data show``."""
 
 import json
 from pathlib import Path
@@ -35,16 +35,16 @@ def test_sheet_shows_a_click_large_before_and_after_augmentation(
 
 def test_sheet_has_a_row_per_image_and_names_the_classes(folder_root: Path) -> None:
     data = FolderDataModule(str(folder_root), supervision="full", augmentation=RandomScaleCropFlip(32))
-    figure = draw([0, 2], data.train_split(), data, crops=3)
+    figure = draw([0, 2], data, crops=3)
     assert [axis.get_title() for axis in figure.axes] == ["train0", "", "", "", "train2", "", "", ""]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["left", "right"]
 
 
 @pytest.mark.parametrize(
     ("out", "message"),
-    [("sheet.txt", "give it a name that ends in .png"), ("classes.txt/sheet.png", "classes.txt'")],
+    [("sheet.txt", "choose a name that ends in .png"), ("classes.txt/sheet.png", "classes.txt'")],
 )
-def test_file_that_cannot_be_written_is_named(
+def test_unwritable_output_is_named(
     folder_root: Path, capsys: pytest.CaptureFixture[str], out: str, message: str
 ) -> None:
     with pytest.raises(SystemExit, match="2"):

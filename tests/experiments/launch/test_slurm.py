@@ -1,6 +1,6 @@
-"""The SLURM launcher before a stub of SLURM: its queue is a folder, and its one node is this machine.
+"""The SLURM launcher with stubs of SLURM's commands: the queue is a folder, and the one node is this machine.
 
-``tests/slurm`` tries the same on a real controller and daemon.
+``tests/slurm`` tests the launcher on a real controller and daemon.
 """
 
 import json
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from datamodules.io.errors import InputError
 from experiments import RESULT
 from experiments.cli import main
 from experiments.launch.slurm import SCRIPT, SlurmJob, SlurmLauncher
@@ -19,7 +20,7 @@ from experiments.tables.cell import Cell
 Stub = Callable[[str, str], None]
 
 STUBS = {
-    # Takes the job into the queue and runs its script until it ends
+    # Puts the job into the queue, and runs its script in the background
     "sbatch": """
         [ -e refuse ] && { echo "sbatch: error: invalid partition specified: gpus" >&2; exit 1; }
         name=$(sed -n 's/^#SBATCH --job-name=//p' "$1")
@@ -32,7 +33,7 @@ STUBS = {
         [ -e down ] && { echo "slurm_load_jobs error: Unable to contact slurm controller" >&2; exit 1; }
         ls queue
         """,
-    # Runs no training, but waits until it is told how that ended
+    # Trains nothing: waits for a file that says how the training ends
     "srun": """
         until [ -e finish ] || [ -e fail ]; do sleep 0.01; done
         [ -e fail ] || echo '{"miou": 50.0}' > "$RUN/result.json"
@@ -41,19 +42,14 @@ STUBS = {
 
 
 @pytest.fixture
-def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stub: Stub) -> Path:
-    """The folder in which the stubs keep their state."""
+def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stub: Stub, cell: Cell) -> Path:
+    """Folder in which the stubs keep their state."""
     (tmp_path / "queue").mkdir()
     for name, body in STUBS.items():
         stub(name, body)
-    monkeypatch.setenv("RUN", str(tmp_path / "runs/shapes/clicks.pce/seed0"))
-    monkeypatch.setattr("experiments.launch.slurm.ASK_EVERY_S", 0.0)
+    monkeypatch.setenv("RUN", str(cell.run.path))
+    monkeypatch.setattr("experiments.launch.slurm.QUERY_INTERVAL_S", 0.0)
     return tmp_path
-
-
-@pytest.fixture
-def cell(tmp_path: Path, make_cell: Callable[..., Cell]) -> Cell:
-    return make_cell(tmp_path / "runs/shapes/clicks.pce/seed0")
 
 
 def wait(job: SlurmJob) -> int:
@@ -65,59 +61,59 @@ def wait(job: SlurmJob) -> int:
     raise TimeoutError(job.name)
 
 
-def test_a_job_waits_or_runs_until_it_ends_with_a_result(slurm: Path, cell: Cell) -> None:
+def test_a_job_has_no_status_until_it_ends_with_a_result(slurm: Path, cell: Cell) -> None:
     job = SlurmLauncher().start(cell)
     assert job.poll() is None
     (slurm / "finish").touch()
     assert wait(job) == 0
-    assert (cell.run / RESULT).is_file()
+    assert (cell.run.path / RESULT).is_file()
 
 
-def test_a_job_that_ends_without_a_result_has_failed_and_is_submitted_again(slurm: Path, cell: Cell) -> None:
+def test_a_job_without_a_result_has_failed_and_is_submitted_again(slurm: Path, cell: Cell) -> None:
     (slurm / "fail").touch()
     assert wait(SlurmLauncher().start(cell)) == 1
     (slurm / "fail").unlink()
     (slurm / "finish").touch()
     assert wait(SlurmLauncher().start(cell)) == 0
-    assert (slurm / "submitted").read_text().split() == [job_name(cell)] * 2
+    assert (slurm / "submitted").read_text().split() == [job_name(cell.run.path)] * 2
 
 
 def test_a_second_launcher_attaches_to_the_job_of_the_first(slurm: Path, cell: Cell) -> None:
-    """Nothing but the queue is asked: the first may have ended at any point after sbatch was called."""
+    """Only the queue is read: the first launcher may have been killed right after its call of sbatch."""
     SlurmLauncher().start(cell).stop()
-    (cell.run / SCRIPT).unlink()
+    (cell.run.path / SCRIPT).unlink()
     job = SlurmLauncher().start(cell)
     assert job.poll() is None
     (slurm / "finish").touch()
     assert wait(job) == 0
-    assert (slurm / "submitted").read_text().split() == [job_name(cell)]
+    assert (slurm / "submitted").read_text().split() == [job_name(cell.run.path)]
 
 
-def test_a_controller_that_does_not_answer_ends_no_job(slurm: Path, cell: Cell) -> None:
+def test_jobs_survive_a_controller_that_does_not_answer(slurm: Path, cell: Cell) -> None:
     job = SlurmLauncher().start(cell)
     (slurm / "down").touch()
     assert job.poll() is None
-    with pytest.raises(ValueError, match="Unable to contact slurm controller"):
+    with pytest.raises(InputError, match="Unable to contact slurm controller"):
         SlurmLauncher()
     (slurm / "down").unlink()
     (slurm / "finish").touch()
     assert wait(job) == 0
 
 
-def test_a_refused_job_shows_the_reason(slurm: Path, cell: Cell) -> None:
+def test_a_refused_job_raises_the_reason(slurm: Path, cell: Cell) -> None:
     (slurm / "refuse").touch()
-    with pytest.raises(ValueError, match="invalid partition specified: gpus"):
+    with pytest.raises(InputError, match="invalid partition specified: gpus"):
         SlurmLauncher().start(cell)
 
 
-def test_reproduce_trains_a_cell_in_a_job(
-    slurm: Path, stub: Stub, small: list[str], capsys: pytest.CaptureFixture[str]
+def test_reproduce_waits_for_the_job_of_a_cell_and_reports_its_result(
+    slurm: Path, stub: Stub, small: list[str], finished: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    stub("srun", f'cd {Path.cwd()}; shift; exec "$@"')
+    run = slurm / "runs/shapes/full.pce/seed0"
+    stub("srun", f"sleep 0.2; cp -r {finished}/gallery {finished}/{RESULT} {run}")
     (slurm / "mine.yaml").write_text("gres: null")
     options = ["--launcher=slurm", f"--slurm={slurm / 'mine.yaml'}", f"--runs={slurm / 'runs'}", "--cells=full/pCE"]
     main(["reproduce", "table1", *options, "--", *small])
-    run = slurm / "runs/shapes/full.pce/seed0"
     assert f"full/pCE/seed0: {json.loads((run / RESULT).read_text())['miou']:.2f} mIoU" in capsys.readouterr().out
     assert "gres" not in (run / SCRIPT).read_text()
 
@@ -130,5 +126,5 @@ def test_settings_for_another_launcher_are_refused(capsys: pytest.CaptureFixture
 
 def test_without_slurm_the_message_names_the_local_launcher(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(ValueError, match=r"sbatch is not on the PATH.*--launcher local"):
+    with pytest.raises(InputError, match=r"sbatch is not on the PATH.*--launcher local"):
         SlurmLauncher()

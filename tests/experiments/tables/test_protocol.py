@@ -1,9 +1,10 @@
-"""What the two protocols change, as listed in facts about the paper and its authors' code."""
+"""Changes made by the two protocols, against the paper and its authors' code."""
 
 from typing import Any
 
 import pytest
 
+from datamodules.io.errors import InputError
 from experiments.tables.protocol import protocol_changes, reported
 
 
@@ -18,7 +19,7 @@ WEIGHTS, DENOMINATOR = (
     "model.supervised_loss.init_args.class_weights",
     "model.regularizer.init_args.authors_denominator",
 )
-WINDOW, CROP = "data.init_args.window_scale", "model.inference.crop"
+WINDOW, CROP = "data.init_args.augmentation.window_scale", "model.inference.crop"
 
 
 @pytest.mark.parametrize(
@@ -45,11 +46,11 @@ def test_paper_stabilizes_only_clicks_on_cityscapes(dataset: str, training: str,
         ("cityscapes", "full.gcrf", {WINDOW: True, "model.regularizer_start_step": 451, DENOMINATOR: True}),
     ],
 )
-def test_authors_code_does_the_same_to_every_supervision(dataset: str, training: str, expected: dict[str, Any]) -> None:
+def test_authors_protocol_applies_to_all_supervisions(dataset: str, training: str, expected: dict[str, Any]) -> None:
     assert flat(protocol_changes("authors", dataset, training)) == expected
 
 
-def test_authors_report_the_best_evaluation_and_are_unknown_elsewhere() -> None:
+def test_authors_protocol_reports_the_best_evaluation_and_exists_for_two_datasets() -> None:
     assert (reported("paper"), reported("authors")) == ("last", "best")
-    with pytest.raises(ValueError, match="not for shapes"):
+    with pytest.raises(InputError, match="not for shapes"):
         protocol_changes("authors", "shapes", "clicks.pce")

@@ -1,4 +1,4 @@
-"""Tables from finished runs, held against the paper's own arithmetic."""
+"""Reports of finished runs against the arithmetic in the paper."""
 
 import csv
 import json
@@ -15,15 +15,17 @@ from experiments.tables.results import Results
 from experiments.tables.table import Table
 
 
-def finish(folder: Path, values: dict[str, list[float]], dataset: str = "voc", protocol: str = "paper") -> Results:
-    """Write what runs leave behind: training, and mIoU per seed; the best evaluation is one point above the last."""
+def finish(folder: Path, values: dict[str, list[float]]) -> Results:
+    """Write results into a folder DATASET or DATASET.authors: the mIoU of each seed by training.
+
+    The best evaluation is one point above the last.
+    """
     for training, seeds in values.items():
         for seed, miou in enumerate(seeds):
             run = folder / training / f"seed{seed}"
             run.mkdir(parents=True)
             result = {"miou": miou, "best_miou": miou + 1, "steps": 90000, "evaluation": "whole image"}
             (run / RESULT).write_text(json.dumps(result))
-            (run / "cell.json").write_text(json.dumps({"dataset": dataset, "protocol": protocol}))
     return Results.read(folder)
 
 
@@ -32,9 +34,9 @@ def table() -> Table:
     return Table.load("table1")
 
 
-def test_runs_that_measure_what_the_paper_prints_give_its_table_without_a_difference(tmp_path: Path) -> None:
+def test_runs_with_the_published_values_give_the_published_table(tmp_path: Path) -> None:
     published = {"clicks.gcrf_s": [67.39], "scribbles.gcrf_s": [75.50], "full.pce": [76.68]}
-    shown = lines(Table.load("table5"), finish(tmp_path, published))
+    shown = lines(Table.load("table5"), finish(tmp_path / "voc", published))
     assert shown[1:7] == [
         ["clicks", "voc", "67.39", "76.68", "87.88"],
         ["", "paper, voc", "67.39", "76.68", "87.88"],
@@ -47,47 +49,43 @@ def test_runs_that_measure_what_the_paper_prints_give_its_table_without_a_differ
     assert len(shown) == 1 + 6 + 7
 
 
-def test_several_seeds_show_mean_sample_deviation_and_the_difference_of_the_mean(tmp_path: Path, table: Table) -> None:
-    shown = lines(table, finish(tmp_path, {"clicks.pce": [48.97, 50.97, 52.97], "full.pce": [100.0]}))
+def test_several_seeds_show_their_mean_and_sample_deviation(tmp_path: Path, table: Table) -> None:
+    shown = lines(table, finish(tmp_path / "voc", {"clicks.pce": [48.97, 50.97, 52.97], "full.pce": [100.0]}))
     assert shown[1][2] == "50.97 ± 2.00"
     assert shown[3][:3] == ["", "difference", "+2.00"]
     assert shown[1][-1] == "50.97"  # W/F: only pCE has been measured in this row
 
 
 def test_ratio_takes_the_best_weak_value_of_a_row(tmp_path: Path, table: Table) -> None:
-    shown = lines(table, finish(tmp_path, {"clicks.gcrf": [40.0], "clicks.gcrf_sd": [60.0], "full.pce": [80.0]}))
+    shown = lines(
+        table, finish(tmp_path / "voc", {"clicks.gcrf": [40.0], "clicks.gcrf_sd": [60.0], "full.pce": [80.0]})
+    )
     ratios = {line[0]: line[-1] for line in shown[1:] if line[0]}
     assert ratios == {"clicks": "75.00", "scribbles": "", "full": ""}
 
 
-def test_another_dataset_is_shown_beside_the_papers_without_a_difference(tmp_path: Path, table: Table) -> None:
-    shown = lines(table, finish(tmp_path, {"clicks.pce": [30.0]}, dataset="shapes"))
+def test_a_dataset_that_is_not_in_the_paper_has_no_difference(tmp_path: Path, table: Table) -> None:
+    shown = lines(table, finish(tmp_path / "shapes", {"clicks.pce": [30.0]}))
     assert [line[1] for line in shown[1:4]] == ["shapes", "paper, voc", "paper, cityscapes"]
     assert all(line[1] != "difference" for line in shown)
 
 
-def test_protocol_of_the_authors_reports_the_best_evaluation(tmp_path: Path, table: Table) -> None:
-    results = finish(tmp_path, {"clicks.pce": [30.0]}, protocol="authors")
+def test_authors_protocol_reports_the_best_evaluation(tmp_path: Path, table: Table) -> None:
+    results = finish(tmp_path / "voc.authors", {"clicks.pce": [30.0]})
     assert lines(table, results)[1][2] == "31.00"
     assert "best evaluation" in results.conditions({"clicks.pce"})
 
 
-def test_runs_of_two_datasets_in_one_folder_are_refused(tmp_path: Path) -> None:
-    finish(tmp_path, {"clicks.pce": [30.0]})
-    with pytest.raises(ValueError, match="mixes runs of"):
-        finish(tmp_path, {"full.pce": [30.0]}, dataset="shapes")
-
-
-def test_runs_of_other_lengths_are_seen_in_the_title(tmp_path: Path) -> None:
-    results = finish(tmp_path, {"clicks.pce": [30.0], "full.pce": [40.0]})
-    path = tmp_path / "full.pce" / "seed0" / RESULT
+def test_title_lists_all_lengths_and_kinds_of_evaluation(tmp_path: Path) -> None:
+    results = finish(tmp_path / "voc", {"clicks.pce": [30.0], "full.pce": [40.0]})
+    path = tmp_path / "voc" / "full.pce" / "seed0" / RESULT
     path.write_text(json.dumps({"miou": 40.0, "steps": 100, "evaluation": "512 center crop"}))
     title = results.conditions({"clicks.pce", "full.pce"})
     assert title == "voc, protocol paper, 100/90000 steps, 512 center crop/whole image, weights of the last step"
 
 
 def test_markdown_and_latex_have_the_same_cells(tmp_path: Path, table: Table) -> None:
-    shown = lines(table, finish(tmp_path, {"clicks.gcrf_s": [67.0, 68.0], "full.pce": [76.0]}))
+    shown = lines(table, finish(tmp_path / "voc", {"clicks.gcrf_s": [67.0, 68.0], "full.pce": [76.0]}))
     markdown = to_markdown(shown).splitlines()
     assert len(markdown) == len(shown) + 1
     assert {line.count("|") for line in markdown} == {8}
@@ -97,9 +95,7 @@ def test_markdown_and_latex_have_the_same_cells(tmp_path: Path, table: Table) ->
     assert {line.count("&") for line in latex.splitlines() if line.endswith(r"\\")} == {6}
 
 
-def test_command_writes_every_table_that_has_a_finished_cell(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_command_writes_each_table_that_has_a_finished_cell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     finish(tmp_path / "runs" / "voc", {"clicks.gcrf_s.lambda=0.2": [66.0, 67.0]})
     main(["table", str(tmp_path / "runs")])
     printed = capsys.readouterr().out
@@ -115,7 +111,7 @@ def test_command_writes_every_table_that_has_a_finished_cell(
     ]
 
 
-def test_plot_draws_a_point_per_row_the_better_one_above(tmp_path: Path) -> None:
+def test_plot_draws_one_point_per_row_and_higher_values_above(tmp_path: Path) -> None:
     finish(tmp_path / "voc", {"clicks.gcrf_s.sigma_xy=3": [30.0], "scribbles.gcrf_s.sigma_xy=3": [60.0]})
     main(["table", str(tmp_path / "voc"), "--tables", "table3"])
     picture = np.array(Image.open(tmp_path / "voc" / "table3.png").convert("RGB")).astype(int)

@@ -1,12 +1,13 @@
-"""The paper's pages are the oracle."""
+"""Tables against the values printed in the paper."""
 
 from pathlib import Path
 
 import pytest
 
+from datamodules.io.errors import InputError
 from experiments.tables.table import Table, full_supervision
 
-PUBLISHED = {  # as printed, read independently of the YAML
+PUBLISHED = {  # typed from the paper, independently of the YAML
     "table1": {
         ("voc", "clicks"): "48.97 59.99 67.39 67.29",
         ("voc", "scribbles"): "67.38 72.73 75.50 75.29",
@@ -43,11 +44,19 @@ def test_published_values_are_those_of_the_paper(name: str) -> None:
 def test_others_of_table_5_have_the_published_ratios() -> None:
     others = Table.load("table5").others["voc"].values()
     ratios = [round(100 * weak / full, 2) for weak, full in others if weak and full]
-    assert ratios == [74.44, 75.33, 82.97, 92.12, 96.43, 90.87, 93.15]  # printed 75.32, 82.96, 92.11, 96.42: cut off
+    assert ratios == [
+        74.44,
+        75.33,
+        82.97,
+        92.12,
+        96.43,
+        90.87,
+        93.15,
+    ]  # truncated there: 75.32, 82.96, 92.11, 96.42
 
 
 def test_tables_have_38_distinct_trainings_and_one_value_for_each() -> None:
-    """A cell that appears in two tables is trained once, and the paper prints the same value for it twice."""
+    """A cell of two tables is one training, with one published value."""
     values: dict[tuple[str, str], set[float | None]] = {}
     for name in PUBLISHED:
         table = Table.load(name)
@@ -59,7 +68,7 @@ def test_tables_have_38_distinct_trainings_and_one_value_for_each() -> None:
     assert all(len(published) == 1 for published in values.values())
 
 
-def test_a_training_is_told_by_its_name() -> None:
+def test_equal_names_mean_equal_trainings() -> None:
     settings: dict[str, str] = {}
     for name in PUBLISHED:
         for training in Table.load(name).specs.values():
@@ -68,16 +77,19 @@ def test_a_training_is_told_by_its_name() -> None:
     assert len(set(settings.values())) == len(settings)
 
 
-def test_cells_are_those_published_for_a_dataset_and_all_for_another() -> None:
+def test_cells_are_those_published_for_the_dataset_or_for_any() -> None:
     table = Table.load("table1")
     assert [len(table.cells(dataset)) for dataset in ("voc", "cityscapes", "shapes")] == [11, 7, 11]
-    assert {row for row, _ in Table.load("table4").cells("cityscapes")} == {"clicks", "full"}  # it has no scribbles
+    assert {row for row, _ in Table.load("table4").cells("cityscapes")} == {
+        "clicks",
+        "full",
+    }  # no scribbles
     assert ("full", "GCRF_s,d") not in table.cells("shapes")  # full supervision has no destination mask
 
 
-def test_cells_change_what_the_row_and_the_column_say() -> None:
+def test_cells_have_the_changes_of_their_row_and_column() -> None:
     changes = {cell: training.changes for cell, training in Table.load("table2").specs.items()}
-    assert changes["3x3", "GCRF"] == {"data": {"init_args": {"width": 3}}}
+    assert changes["3x3", "GCRF"] == {"data": {"init_args": {"stroke_width": 3}}}
     assert changes["1x1", "GCRF"] == {}
     windows = [t.changes["model"]["regularizer"]["init_args"] for t in Table.load("table3").specs.values() if t.changes]
     assert {(w["radius"], w["kernels"][0]["sigma"]["xy"]) for w in windows} == {(3, 3.0), (8, 10.0)}
@@ -87,7 +99,7 @@ def test_cells_change_what_the_row_and_the_column_say() -> None:
     assert lambdas == {name: {"regularizer_weight": float(name.removeprefix("lambda="))} for name in lambdas}
 
 
-def test_column_replaces_the_supervision_of_its_row() -> None:
+def test_column_overrides_the_supervision_of_its_row() -> None:
     trainings = Table.load("table5").specs
     assert trainings["clicks", "Full"].name == trainings["scribbles", "Full"].name == "full.pce"
     assert not trainings["clicks", "Full"].weak
@@ -100,18 +112,18 @@ def test_ratio_compares_with_full_supervision_of_table_1() -> None:
     assert full_supervision("shapes") == ("full.pce", None)
 
 
-def test_a_table_that_does_not_fit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_inconsistent_table_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("short.yaml").write_text("rows: {a: x}\ncolumns: {b: y, c: z}\npaper: {voc: {a: [1]}}")
-    with pytest.raises(ValueError, match=r"paper\.voc\.a"):
+    with pytest.raises(InputError, match=r"paper\.voc\.a"):
         Table.load("short")
     Path("none.yaml").write_text("rows: {a: x}")
-    with pytest.raises(ValueError, match="rows, columns and paper"):
+    with pytest.raises(InputError, match="rows, columns and paper"):
         Table.load("none")
     Path("loss.yaml").write_text(
         "rows: {a: supervision/clicks.yaml}\ncolumns: {b: {model: {}}}\npaper: {voc: {a: [1]}}"
     )
-    with pytest.raises(ValueError, match="a/b needs a file of supervision and one of losses"):
+    with pytest.raises(InputError, match="a/b needs one file of supervision and one of losses"):
         _ = Table.load("loss").specs
-    with pytest.raises(ValueError, match="shipped with the package"):
+    with pytest.raises(InputError, match="Shipped with the package"):
         Table.load("table99")

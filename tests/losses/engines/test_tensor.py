@@ -1,4 +1,4 @@
-"""What only the reference engine does."""
+"""What only the reference engine supports."""
 
 from collections.abc import Callable
 from typing import Any

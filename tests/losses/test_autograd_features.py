@@ -1,4 +1,4 @@
-"""Gradients into the features, for learned features, against autograd through the tensor form."""
+"""Gradients of the features against autograd through the tensor form."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,0 +1,80 @@
+"""Instance maps of COCO annotations.
+
+Only ``pycocotools.mask`` is used, since ``pycocotools.coco`` prints.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pycocotools import mask as rle
+
+from datamodules.coco.file import CocoImage
+from datamodules.io.errors import InputError
+
+Region = NDArray[np.bool_]
+Instances = NDArray[np.int32]
+IGNORED = -1  # value of an instance map
+
+
+def fill_polygons(polygons: Sequence[Sequence[float]], size: tuple[int, int]) -> Region:
+    """Return the pixels of polygons [x, y, x, y, ...] with at least three corners as COCO draws them, bool (H, W)."""
+    return np.asarray(rle.decode(rle.merge(rle.frPyObjects([list(p) for p in polygons], *size))), dtype=bool)
+
+
+def stack(regions: Mapping[int, Region], size: tuple[int, int]) -> Instances:
+    """Draw regions into one map, smaller regions on top. Of equal regions the later one is on top.
+
+    Args:
+        regions: bool (H, W), by value in the map.
+        size: (H, W).
+
+    Returns:
+        int32 (H, W), 0 outside all regions.
+    """
+    instances = np.zeros(size, dtype=np.int32)
+    for value in sorted(regions, key=lambda value: -np.count_nonzero(regions[value])):
+        instances[regions[value]] = value
+    return instances
+
+
+def compose(image: CocoImage) -> Instances:
+    """Return the instance map, int32 (H, W), with the numbers of :meth:`CocoImage.annotations`.
+
+    Outside all instances, crowd regions and boxes are IGNORED and the rest is 0. An annotation with neither
+    segmentation nor box could be anywhere, so nothing is 0 then.
+
+    Raises:
+        InputError: An RLE is malformed.
+    """
+    regions, ignored = dict[int, Region](), np.zeros(image.size, dtype=bool)
+    for number, annotation in image.annotations().items():
+        try:
+            region = _region(annotation, image.size)
+        except (ValueError, OverflowError) as error:
+            message = f"Annotation {annotation['id']} of image {image.file_name} has malformed RLE; export it again."
+            raise InputError(message) from error
+        if annotation["crowd"] or "segmentation" not in annotation:
+            ignored |= region
+        else:
+            regions[number] = region
+    instances = stack(regions, image.size)
+    instances[ignored & (instances == 0)] = IGNORED
+    return instances
+
+
+def _region(annotation: Mapping[str, Any], size: tuple[int, int]) -> Region:
+    segmentation = annotation.get("segmentation")
+    if isinstance(segmentation, list):
+        return fill_polygons(segmentation, size)
+    if segmentation is not None:
+        compressed = isinstance(segmentation["counts"], str)
+        return np.asarray(rle.decode(segmentation if compressed else rle.frPyObjects(segmentation, *size)), dtype=bool)
+    x, y, width, height = annotation.get("bbox", (0, 0, 0, 0))
+    if width * height == 0:
+        return np.ones(size, dtype=bool)
+    region = np.zeros(size, dtype=bool)
+    bounds = np.clip([np.floor(y), np.ceil(y + height), np.floor(x), np.ceil(x + width)], 0, max(size)).astype(int)
+    region[bounds[0] : bounds[1], bounds[2] : bounds[3]] = True
+    return region
