@@ -1,16 +1,14 @@
 """Arguments that several commands share: a dataset to read, and a file to write."""
 
 import argparse
+import json
 import os
 from pathlib import Path
 
-import yaml
-from jsonargparse import ArgumentError, ArgumentParser
-
 from datamodules.datamodule import SegmentationDataModule
 from datamodules.io.errors import InputError
-from experiments import EXPERIMENTS
-from experiments.train.parser import brief
+from experiments.train.build import build_datamodule
+from experiments.train.cli import parse
 
 
 def load_dataset(options: argparse.Namespace) -> SegmentationDataModule:
@@ -22,18 +20,9 @@ def load_dataset(options: argparse.Namespace) -> SegmentationDataModule:
     Raises:
         InputError: An option is missing, unknown or invalid, or the dataset cannot be opened.
     """
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_argument("--config", action="config")
-    parser.add_subclass_arguments(SegmentationDataModule, "data", required=True)
-    shipped = yaml.safe_load((EXPERIMENTS / "datasets" / f"{options.dataset}.yaml").read_text())["data"]
     given = {"supervision": options.supervision} | ({} if options.root is None else {"root": options.root})
-    configs = [f"--config={yaml.safe_dump({'data': data})}" for data in (shipped, {"init_args": given})]
-    try:
-        config = parser.parse_args([*configs, *options.settings])
-        datamodule: SegmentationDataModule = parser.instantiate(config).data
-    except (ArgumentError, ValueError) as error:  # jsonargparse raises ValueError for an error in a constructor
-        raise InputError(brief(str(error))) from error
-    return datamodule
+    configs = (f"datasets/{options.dataset}.yaml", json.dumps({"data": {"init_args": given}}))
+    return build_datamodule(parse(["fit", *(f"--config={config}" for config in configs), *options.settings]))
 
 
 def check_output(path: Path, force: bool) -> None:

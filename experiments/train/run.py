@@ -8,7 +8,6 @@ from typing import IO, Any
 
 import torch
 import yaml
-from jsonargparse import ArgumentParser
 from pytorch_lightning.utilities import rank_zero_warn
 
 from datamodules.datamodule import SegmentationDataModule
@@ -16,6 +15,7 @@ from datamodules.io.atomic import atomic_write
 from datamodules.io.errors import InputError
 from datamodules.io.json_files import read_json
 from experiments import RESULT
+from experiments.train.build import build_datamodule, build_model
 from experiments.train.configuration import RUNTIME_OPTIONS, SCHEDULE_OPTIONS, differences, read_config
 from experiments.train.resume import announce_devices, is_whole, newest_checkpoint, refuse
 from lightning_modules.weak_segmentation import WeakSegmentation
@@ -128,10 +128,7 @@ class Run:
 
     def datamodule(self) -> SegmentationDataModule:
         """Return the datamodule that the run trains on."""
-        parser = ArgumentParser()
-        parser.add_subclass_arguments(SegmentationDataModule, "data")
-        datamodule: SegmentationDataModule = parser.instantiate(parser.parse_object({"data": self.config["data"]})).data
-        return datamodule
+        return build_datamodule(self.config)
 
     def model(self, checkpoint: str = "best") -> WeakSegmentation:
         """Return the model with the weights of a checkpoint, in evaluation mode.
@@ -140,13 +137,7 @@ class Run:
             checkpoint: See :meth:`checkpoint`.
         """
         weights = torch.load(self.checkpoint(checkpoint), map_location="cpu", weights_only=True)
-        datamodule, config = self.datamodule(), self.config["model"]
-        network = config["network"]["init_args"]
-        network |= {"num_classes": datamodule.num_classes, **({"pretrained": False} if "pretrained" in network else {})}
-        parser = ArgumentParser()
-        parser.add_class_arguments(WeakSegmentation, "model")
-        parsed = parser.parse_object({"model": config | {"class_names": datamodule.class_names}})
-        model: WeakSegmentation = parser.instantiate(parsed).model
+        model = build_model(self.config, self.datamodule())
         model.load_state_dict(weights["state_dict"])
         return model.eval()
 

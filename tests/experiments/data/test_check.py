@@ -99,10 +99,10 @@ def test_check_reads_a_dataset_by_its_name(voc_root: Path, capsys: pytest.Captur
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["--dataset=coco"], "--data.images is missing"),
-        (["--dataset=voc"], "--data.root is missing"),
+        (["--dataset=coco"], "--data.images, --data.train_annotations, --data.val_annotations must be given"),
+        (["--dataset=voc"], "--data.root must be given"),
         (["there", "--dataset=shapes"], "Option 'root' is not accepted"),
-        (["there", "--data.crop=3"], "Option 'crop' is not accepted"),
+        (["there", "--data.cropp=3"], "Option 'cropp' is not accepted"),
         (["there", "--data.seed=x"], "Expected a <class 'int'>. Got value: x"),
         (["--dataset=voc", "--supervision=keypoints", "there"], "supervision is 'keypoints'; this dataset has clicks"),
     ],

@@ -14,10 +14,10 @@ from experiments.train.resume import is_whole
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system in memory with room for two checkpoints of 42 MB and half a third."""
+    """A file system in memory with room for two checkpoints of 3.4 MB and half a third."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=100m", "tmpfs", folder], check=False)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=9m", "tmpfs", folder], check=False)
     if mounted.returncode:
         pytest.skip("only root may mount a file system")
     yield folder
@@ -37,7 +37,7 @@ def test_what_was_saved_survives_and_the_run_continues(
     assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["best.ckpt", "last.ckpt"]
     assert all(is_whole(path) for path in (run / "checkpoints").iterdir())
     assert torch.load(run / "checkpoints" / "last.ckpt")["global_step"] == 1
-    subprocess.run(["mount", "-o", "remount,size=300m", disk], check=True)
+    subprocess.run(["mount", "-o", "remount,size=30m", disk], check=True)
     fit(*options, run=run)
     weights, others = (torch.load(path / "checkpoints/last.ckpt")["state_dict"] for path in (run, finished))
     torch.testing.assert_close(weights, others, rtol=0, atol=0)

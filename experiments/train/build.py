@@ -1,0 +1,39 @@
+"""Data and model of a resolved configuration."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from jsonargparse import ArgumentParser
+
+from datamodules.datamodule import SegmentationDataModule
+from datamodules.io.errors import InputError
+from experiments.train.parser import brief
+from lightning_modules.weak_segmentation import WeakSegmentation
+
+
+def build_datamodule(config: Mapping[str, Any]) -> SegmentationDataModule:
+    """Build the datamodule of a resolved configuration.
+
+    Raises:
+        InputError: Its constructor refuses a value.
+    """
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(SegmentationDataModule, "data")
+    try:
+        datamodule: SegmentationDataModule = parser.instantiate(parser.parse_object({"data": config["data"]})).data
+    except ValueError as error:
+        raise InputError(brief(str(error))) from error
+    return datamodule
+
+
+def build_model(config: Mapping[str, Any], datamodule: SegmentationDataModule) -> WeakSegmentation:
+    """Build the model of a resolved configuration for a dataset, with random weights."""
+    network = config["model"]["network"]
+    settings = network["init_args"] | {"num_classes": datamodule.num_classes}
+    if "pretrained" in settings:
+        settings["pretrained"] = False
+    changes = {"class_names": datamodule.class_names, "network": network | {"init_args": settings}}
+    parser = ArgumentParser()
+    parser.add_class_arguments(WeakSegmentation, "model")
+    model: WeakSegmentation = parser.instantiate(parser.parse_object({"model": config["model"] | changes})).model
+    return model
