@@ -1,4 +1,4 @@
-"""Small copies of the public datasets, and Triton's interpreter if there is no GPU."""
+"""Small copies of the public datasets; one thread per process, and Triton's interpreter if there is no GPU."""
 
 import json
 import os
@@ -14,6 +14,8 @@ from PIL import Image as PILImage
 from scipy.io import savemat
 from scipy.sparse import csc_matrix
 
+os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that tests start: pytest runs one worker per core
+torch.set_num_threads(1)
 if not torch.cuda.is_available():  # before Triton is imported
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
