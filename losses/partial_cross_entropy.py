@@ -8,8 +8,6 @@ from torch import Tensor, nn
 
 from losses.global_batch import global_mean, sum_over_processes
 
-BALANCES = ("batch", "dataset")
-
 
 class PartialCrossEntropyLoss(nn.Module):
     """Mean cross-entropy over the labeled pixels of a batch, L_CE of Sec. 3.
@@ -31,20 +29,16 @@ class PartialCrossEntropyLoss(nn.Module):
 
     def __init__(self, class_weights: Sequence[float] | Tensor | str | None = None, ignore_index: int = 255) -> None:
         super().__init__()
-        if isinstance(class_weights, str) and class_weights not in BALANCES:
-            raise ValueError(f"class_weights is {class_weights!r}; give numbers, or one of {', '.join(BALANCES)}.")
+        if isinstance(class_weights, str) and class_weights not in ("batch", "dataset"):
+            raise ValueError(f"class_weights is {class_weights!r}; give numbers, or one of batch, dataset.")
         self.balance, weights = class_weights if isinstance(class_weights, str) else None, None
         if class_weights is not None and self.balance is None:
             weights = torch.as_tensor(class_weights, dtype=torch.get_default_dtype())
             if (weights < 0).any():
                 raise ValueError(f"class_weights are {weights.tolist()}; a weight must not be negative.")
         self.register_buffer("class_weights", weights, persistent=self.balance is None)
+        self.needs_histogram = self.balance == "dataset"  # set_histogram must be called before the first step
         self.ignore_index = ignore_index
-
-    @property
-    def needs_histogram(self) -> bool:
-        """Whether :meth:`set_histogram` must be called before the first step."""
-        return self.balance == "dataset"
 
     def set_histogram(self, counts: Sequence[int]) -> None:
         """Set the class weights from the number of labels of each class in the dataset, (C,)."""

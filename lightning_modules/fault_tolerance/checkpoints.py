@@ -57,10 +57,10 @@ class DurableCheckpointIO(TorchCheckpointIO):
 
 
 class RegularCheckpoint(Checkpoint):
-    """Saves ``last.ckpt`` at regular steps, when the run is stopped, and at its end; after a validation at that step.
+    """Saves ``last.ckpt`` at regular steps, when the run is stopped, and at its end.
 
     Args:
-        every_n_steps: Optimizer steps between two checkpoints.
+        every_n_steps: Optimizer steps between two checkpoints. A validation at such a step comes first.
     """
 
     def __init__(self, every_n_steps: int = 1000) -> None:
