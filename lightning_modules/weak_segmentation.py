@@ -100,10 +100,8 @@ class WeakSegmentation(LightningModule):
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Return SGD and a polynomial decay of the learning rate, updated every step."""
         optimizer = SGD(self.parameters(), self.learning_rate, self.momentum, weight_decay=self.weight_decay)
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": LambdaLR(optimizer, self.decay), "interval": "step"},
-        }
+        schedule = LambdaLR(optimizer, self.decay)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def decay(self, step: int) -> float:
         """Return (1 - step / max_steps)^power; 0 beyond ``max_steps``."""

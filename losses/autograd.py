@@ -48,8 +48,8 @@ def energy_and_gradient(
 ) -> tuple[Tensor, Tensor]:
     """Return Psi of Eq. 5 and its gradient with respect to ``probs``.
 
-    For symmetric mu, S = W mu y gives Psi = 1/2 sum_a y_a . S_a, which equals Eq. 9, and dPsi/dy = S. Other mu add the
-    same with the antisymmetric parts of mu and of the gates.
+    For symmetric mu, S = W mu y gives Psi = 1/2 sum_a y_a . S_a, which equals Eq. 9, and dPsi/dy = S. For other mu,
+    the antisymmetric part of mu is added likewise, with the antisymmetric part of the gates.
     """
     radius = min(radius, max(1, *probs.shape[-2:]))  # a window beyond the image costs time and memory
     mixture = Mixture(weights, spatial, precisions, widths)

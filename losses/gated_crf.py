@@ -22,7 +22,7 @@ class GatedCRFLoss(nn.Module):
     features that require a gradient. For confident predictions, 1 - y . y cancels, so the value is exact to about 1e-7
     of the sum of the kernel (92 for that of Sec. 4.1). The gradient is not affected.
 
-    For C >= 19, the extra memory of "fused" and "shifted" is less than half of the gradient. A compatibility adds one
+    For C >= 19, the extra memory of "fused" and "shifted" is less than half of the gradient's. A compatibility adds one
     copy of the predictions, an asymmetric one two copies, and a memory layout other than NCHW one copy.
 
     Args:
@@ -38,7 +38,8 @@ class GatedCRFLoss(nn.Module):
             the device and cannot be compiled.
 
     Raises:
-        ValueError: If an argument is not as described.
+        ValueError: If ``radius`` is below 1 or given together with ``epsilon``, the engine is unknown, or
+            ``compatibility`` is not as described.
     """
 
     compatibility: Tensor | None

@@ -21,7 +21,7 @@ def global_mean(total: Tensor, count: Tensor) -> Tensor:
     processes instead would give less weight to labels in processes with many of them.
 
     Args:
-        total: Scalar, the sum of this process.
+        total: Scalar, the sum over the samples of this process.
         count: Scalar, its number of summands. If it is 0 in all processes, the sum is returned.
     """
     count = sum_over_processes(count)

@@ -17,7 +17,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 
 class ForgivingWandbLogger(WandbLogger):
-    """Logs to W&B, or offline without an API key or a network; ``wandb sync`` uploads such a run later.
+    """Logs to W&B. Without an API key or a network, it logs offline; upload with ``wandb sync``.
 
     Args:
         project: W&B project.
@@ -79,7 +79,7 @@ class ForgivingWandbLogger(WandbLogger):
         try:
             super().log_metrics(metrics, step)
         except ConnectionError as error:
-            warnings.warn(f"W&B has ended ({error}). Only the other loggers go on.", stacklevel=2)
+            warnings.warn(f"W&B has ended ({error}). Other loggers continue.", stacklevel=2)
 
 
 def _has_api_key() -> bool:

@@ -52,8 +52,8 @@ def _filter_block(
 ) -> tuple[Tensor, Tensor]:
     """Return S, (n, C, height, w), of some rows of images, and the sums of their weights, (n, 1, height, w).
 
-    ``inputs`` are the values, the features and the two gates, each (n, D, h, w). They include the rows of the image that
-    the windows reach; ``top`` more rows would be above the image.
+    ``inputs`` are the values, the features and the two gates, each (n, D, h, w). They include the rows of the image
+    that the windows reach; ``top`` more rows would lie above the image.
     """
     radius, sign = neighborhood.radius, neighborhood.sign
     n, classes, given, width = inputs[0].shape

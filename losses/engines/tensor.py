@@ -23,7 +23,7 @@ def pairwise_energy(
     Every window is unfolded, so memory grows with (2r + 1)^2.
 
     Args:
-        probs: y, float (N, C, H, W), as all other tensors.
+        probs: y, float (N, C, H, W). All tensors have its dtype.
         features: One map per modality, (N, D, H, W).
         kernels: Terms of the mixture K.
         radius: r, pixels.
