@@ -15,15 +15,15 @@ from lightning_modules.pretrained import check_weights, find_weights
 
 
 class DeepLabV3Plus(nn.Module):
-    """Encoder with atrous convolution, ASPP, and a decoder that joins features at stride 4.
+    """Encoder with atrous convolution, ASPP, and a decoder that adds features at stride 4.
 
-    Images can have any size. With 21 classes and the default backbone there are 26,716,341 parameters.
+    With 21 classes and the default backbone it has 26,716,341 parameters.
 
     Args:
         num_classes: C.
-        backbone: timm model name, optionally with a weight tag. "resnet34.tv_in1k" is torchvision's, as at the paper's
-            time; timm's default for "resnet34" is a newer and stronger recipe.
-        pretrained: True downloads the weights of that tag, False draws random ones; or the path of a weight file.
+        backbone: timm model name, optionally with a weight tag. "resnet34.tv_in1k" are torchvision's weights, as used
+            at the time of the paper; timm's default for "resnet34" comes from a newer and stronger recipe.
+        pretrained: True downloads the weights, False draws random ones; or the path of a weight file.
         output_stride: Input pixels per encoder feature, 16 or 8.
         atrous_rates: Dilations of the 3 x 3 ASPP branches, for stride 16. Double them for stride 8.
         channels: Width of the ASPP branches and of the decoder.
@@ -60,14 +60,7 @@ class DeepLabV3Plus(nn.Module):
             part.apply(_xavier)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Return logits at stride 4.
-
-        Args:
-            image: Standardized RGB, float (N, 3, H, W).
-
-        Returns:
-            (N, C, ceil(H / 4), ceil(W / 4)).
-        """
+        """Map standardized RGB images, float (N, 3, H, W), to logits (N, C, ceil(H / 4), ceil(W / 4))."""
         low, high = self.encoder(image)
         context = F.interpolate(self.aspp(high), size=low.shape[-2:], mode="bilinear", align_corners=False)
         logits: Tensor = self.decoder(torch.cat([context, self.reduce(low)], dim=1))
@@ -75,13 +68,7 @@ class DeepLabV3Plus(nn.Module):
 
 
 class ASPP(nn.Module):
-    """Atrous spatial pyramid pooling: a 1 x 1, one 3 x 3 per rate, and an image-level branch, projected by a 1 x 1.
-
-    Args:
-        in_channels: Width of the encoder's features.
-        rates: Dilations of the 3 x 3 branches.
-        channels: Width of every branch and of the output.
-    """
+    """Atrous spatial pyramid pooling: a 1 x 1, one 3 x 3 per rate, and an image-level branch, projected by a 1 x 1."""
 
     def __init__(self, in_channels: int, rates: Sequence[int], channels: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Confusion counts of an evaluation and the metrics computed from them."""
+"""Confusion counts and metrics of an evaluation."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from datamodules.sample import IGNORE_INDEX
 class ConfusionCounts(MulticlassConfusionMatrix):
     """Confusion matrix of a split and its number of images, summed over batches and processes.
 
-    Pixels without a label and pixels without a prediction are not counted.
+    Only pixels with a label and a prediction are counted.
     """
 
     images: Tensor
@@ -26,7 +26,7 @@ class ConfusionCounts(MulticlassConfusionMatrix):
         self.add_state("images", torch.tensor(0), dist_reduce_fx="sum")
 
     def update(self, prediction: Tensor, target: Tensor) -> None:
-        """Add a batch: prediction and target, uint8 (N, H, W), class index or IGNORE_INDEX."""
+        """Add predictions and targets, uint8 (N, H, W), class index or IGNORE_INDEX."""
         super().update(prediction, target.masked_fill(prediction == IGNORE_INDEX, IGNORE_INDEX))
         self.images += len(prediction)
 
@@ -37,10 +37,10 @@ class ConfusionCounts(MulticlassConfusionMatrix):
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Counts of one pass over a split, and the metrics computed from them.
+    """Counts and metrics of one pass over a split.
 
     Args:
-        name: Name of the inference, reported beside every metric.
+        name: Name of the inference, reported with every metric.
         class_names: C names.
         confusion: Pixels, integer (C, C) on the CPU; rows are the truth.
         images: Number of images.
@@ -67,11 +67,11 @@ class Evaluation:
 
     @property
     def pixel_accuracy(self) -> float:
-        """Share of the labeled pixels that are predicted correctly, percent."""
+        """Correct predictions among the labeled pixels, percent."""
         return 100 * (self.confusion.diagonal().sum().double() / self.confusion.sum()).item()
 
     def summary(self) -> dict[str, Any]:
-        """Return all metrics for a JSON file; NaN becomes ``None``."""
+        """Return all metrics as they are written to JSON; NaN becomes ``None``."""
         return {
             "evaluation": self.name,
             "miou": _rounded(self.miou),
@@ -83,17 +83,17 @@ class Evaluation:
 
 
 class Best(NamedTuple):
-    """Highest mIoU during training, percent, and its step. The authors report this one."""
+    """Highest mIoU during training, percent, and its step, as the authors report it."""
 
     miou: float = -inf
     step: int = 0
 
     def or_better(self, evaluation: Evaluation) -> "Best":
-        """Return the better one of the two; the earlier one of equals."""
+        """Return the better of the two, or the earlier one if they are equal."""
         return Best(evaluation.miou, evaluation.step) if evaluation.miou > self.miou else self
 
     def summary(self) -> dict[str, Any]:
-        """Return both for a JSON file."""
+        """Return both as they are written to JSON."""
         return {"best_miou": _rounded(self.miou), "best_step": self.step}
 
 

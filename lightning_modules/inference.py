@@ -1,4 +1,4 @@
-"""Inference on an image: center crop, scales, sliding windows and flips."""
+"""Inference on images: center crop, scales, sliding windows and flips."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,21 +15,21 @@ Predict = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Inference:
-    """Class probabilities of an image of any size, by default in one pass over the whole image.
+    """Computes class probabilities of images of any size, by default in one pass.
 
-    The image is cropped first, then resized to each scale; windows slide over each scale, and each window is flipped.
-    Probabilities, not logits, are averaged.
+    The image is cropped and resized to each scale. Windows slide over each scale, and each window is also flipped.
+    Probabilities are averaged, not logits.
 
     Args:
-        crop: Side in pixels of the square center crop that is evaluated, padded with black if the image is smaller. The
-            authors' code evaluates VOC with 512. ``None`` evaluates the whole image.
-        window: Side in pixels of the sliding windows. ``None`` is the whole image at once.
+        crop: Side of the square center crop, pixels. Smaller images are padded with black. The authors' code evaluates
+            VOC with 512. ``None`` is the whole image.
+        window: Side of the sliding windows, pixels. ``None`` is the whole image at once.
         stride: Pixels between two windows.
         scales: Resize factors, positive.
         flip: Average with the prediction of the horizontally flipped image.
 
     Raises:
-        InputError: A side or scale is not positive, there is no scale, or the stride leaves pixels out.
+        InputError: A side or scale is not positive, there is no scale, or the stride skips pixels.
     """
 
     crop: int | None = None
@@ -45,8 +45,8 @@ class Inference:
             raise InputError("inference.window and inference.stride belong together; give both, as in 769 and 513.")
         if self.window is not None and self.stride is not None and not 1 <= self.stride <= self.window:
             raise InputError(
-                f"inference.stride is {self.stride}; windows of {self.window} pixels need a stride from 1 to "
-                f"{self.window}, or they leave pixels out."
+                f"inference.stride is {self.stride}; give 1 to {self.window}, so that windows of {self.window} pixels "
+                "cover the image."
             )
         if not self.scales or not all(0 < scale < float("inf") for scale in self.scales):
             raise InputError(f"inference.scales is {list(self.scales)}; give positive factors, for example [0.5, 1].")
@@ -64,7 +64,7 @@ class Inference:
         return ", ".join([*parts, "flip"] if self.flip else parts)
 
     def __call__(self, predict: Predict, image: Tensor) -> Tensor:
-        """Return class probabilities, float (N, C, H, W); 0 for all classes outside of the crop.
+        """Return class probabilities, float (N, C, H, W); 0 for all classes outside the crop.
 
         Args:
             predict: Forward pass of the network.
@@ -112,13 +112,13 @@ WHOLE_IMAGE = Inference()
 
 
 def _windows(length: int, side: int, stride: int) -> list[slice]:
-    """Return the windows along one axis. The last one ends with the image."""
+    """Return the windows along one axis. The last one ends where the image ends."""
     last = max(length - side, 0)
     return [slice(start, start + side) for start in [*range(0, last, stride), last]]
 
 
 def resize(image: Tensor, size: Sequence[int]) -> Tensor:
-    """Resize (N, C, H, W) bilinearly, as float. An image that already has this size is returned as it is."""
+    """Resize (N, C, H, W) bilinearly to float; an image of this size is returned unchanged."""
     if image.shape[-2:] == tuple(size):
         return image
     return F.interpolate(image.float(), size=tuple(size), mode="bilinear", align_corners=False)

@@ -22,7 +22,7 @@ def colorize(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def save_palette_png(labels: NDArray[np.uint8], path: Path) -> None:
-    """Write a label map (H, W) as an indexed PNG with the palette. Its values stay class indices."""
+    """Write a label map (H, W) as an indexed PNG; its values are the class indices."""
     picture = Image.fromarray(labels, mode="P")
     picture.putpalette(voc_palette().tobytes())
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -10,17 +10,17 @@ from timm.models import load_state_dict
 
 from datamodules.io.errors import InputError
 
-TIMEOUT_S = 5.0  # the hub's client retries for most of a minute
+TIMEOUT_S = 5.0  # without a network, the hub's client would retry for most of a minute
 
 
 def find_weights(backbone: str) -> Path:
-    """Return the weight file of a timm model. It is downloaded unless the cache of the Hugging Face hub has it.
+    """Return the weight file of a timm model from the cache of the Hugging Face hub, after a download if needed.
 
     Args:
         backbone: timm model name with weight tag, for example "resnet34.tv_in1k".
 
     Raises:
-        InputError: timm has no pretrained weights for this model, or they are neither cached nor reachable.
+        InputError: timm has no weights for this model, or they are neither cached nor reachable.
     """
     config = timm.get_pretrained_cfg(backbone) if timm.is_model_pretrained(backbone) else None
     if config is None or not config.hf_hub_id:
@@ -35,18 +35,14 @@ def find_weights(backbone: str) -> Path:
         return Path(hf_hub_download(repository, file))
     except OSError as error:  # of urllib or of the hub
         raise InputError(
-            f"The pretrained weights of {backbone} are not on this machine and cannot be fetched ({error}). Fetch\n"
+            f"The pretrained weights of {backbone} are not on this machine and cannot be downloaded ({error}). Fetch\n"
             f"  {page}\non a machine with a network and pass its path: --model.network.init_args.pretrained=FILE, or "
-            "train from random weights: --model.network.init_args.pretrained=false"
+            "start from random weights: --model.network.init_args.pretrained=false"
         ) from error
 
 
 def check_weights(backbone: str, path: Path) -> None:
-    """Check that a file holds the weights of a backbone. timm loads what fits and leaves the rest random.
-
-    Args:
-        backbone: timm model name.
-        path: Weight file, .pth or .safetensors.
+    """Check that a .pth or .safetensors file has all weights of a timm model. timm would leave missing ones random.
 
     Raises:
         InputError: Weights are missing or differ in shape.

@@ -21,13 +21,13 @@ IMAGENET_STD = (58.395, 57.12, 57.375)
 
 
 class WeakSegmentation(LightningModule):
-    """Trains a network with a supervised loss on the labeled pixels and a regularizer on all pixels.
+    """Trains a network with a supervised loss on labeled pixels and a regularizer on all pixels.
 
     Args:
         network: Maps a standardized image (N, 3, H, W) to logits (N, C, h, w), usually at a lower resolution.
-        supervised_loss: Called with logits (N, C, H, W) and the target; see ``PartialCrossEntropyLoss``. A loss with a
-            true attribute ``needs_histogram`` gets the number of labels per class first, by ``set_histogram``.
-        class_names: C names, set from the dataset by the command line.
+        supervised_loss: Called with logits (N, C, H, W) and the target; see ``PartialCrossEntropyLoss``. A loss whose
+            ``needs_histogram`` is true gets the number of labels per class first, through ``set_histogram``.
+        class_names: C names; the command line takes them from the dataset.
         regularizer: Called with probabilities (N, C, h, w), {"rgb": standardized image}, and the masks m^src and m^dst;
             see ``GatedCRFLoss``. ``None`` trains with the supervised loss alone.
         regularizer_weight: lambda.
@@ -38,11 +38,11 @@ class WeakSegmentation(LightningModule):
         momentum: Momentum of SGD.
         weight_decay: Weight decay of SGD, on all parameters.
         power: Exponent of the polynomial decay.
-        inference: Inference for validation, test and prediction.
-        mean: Mean of each RGB channel, scale 0 to 255, for standardization. The default is ImageNet's, as in the
-            authors' code, because pretrained backbones expect it.
+        inference: Inference of validation, test and prediction.
+        mean: Mean of each RGB channel, scale 0 to 255, for standardization. Pretrained backbones expect the default,
+            ImageNet's, which the authors' code uses too.
         std: Standard deviation of each RGB channel, scale 0 to 255.
-        compile: Compile the network. Training is faster after slow first steps.
+        compile: Compile the network: slow first steps, faster training.
     """
 
     def __init__(
@@ -87,29 +87,29 @@ class WeakSegmentation(LightningModule):
         self.counts = ConfusionCounts(len(self.class_names))
 
     def configure_model(self) -> None:
-        """Synchronize BatchNorm over all GPUs and compile the network, before training only."""
+        """Synchronize BatchNorm over all GPUs, and compile the network. Runs before training only."""
         if not self.trainer.training:
             return
         on_gpus = self.trainer.strategy.root_device.type == "cuda"  # the module itself is still on the CPU
         if self.trainer.world_size > 1 and on_gpus:  # torch synchronizes BatchNorm on GPUs only
-            # torch's own conversion drops the activations inside of timm's layers; so does a second conversion
+            # torch's own conversion drops the activations inside timm's layers, and so does a second conversion
             self.network = convert_sync_batchnorm(self.network)  # type: ignore[no-untyped-call]
         if self.compiles_network:
-            self.network.compile()  # in place, which keeps the names in checkpoints
+            self.network.compile()  # in place, so that names in checkpoints stay
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """Return SGD with the learning rate lr (1 - step / max_steps)^power, updated every step."""
+        """Return SGD and a polynomial decay of the learning rate, updated every step."""
         optimizer = SGD(self.parameters(), self.learning_rate, self.momentum, weight_decay=self.weight_decay)
         schedule = LambdaLR(optimizer, self.decay)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def decay(self, step: int) -> float:
-        """Return (1 - step / max_steps)^power, and 0 from ``max_steps`` on."""
+        """Return (1 - step / max_steps)^power; 0 beyond ``max_steps``."""
         progress = min(step, self.trainer.max_steps) / self.trainer.max_steps
         return float((1 - progress) ** self.power)
 
     def on_fit_start(self) -> None:
-        """Pass the label histogram to a loss that needs it, and warn if the regularizer never starts."""
+        """Give the label histogram to a loss that needs it. Warn if the regularizer never starts."""
         if getattr(self.supervised_loss, "needs_histogram", False):
             self.supervised_loss.set_histogram(self.trainer.datamodule.label_histogram())  # type: ignore[attr-defined, operator]
         if self.regularizer is not None and self.regularizer_start_step >= self.trainer.max_steps:
@@ -119,7 +119,7 @@ class WeakSegmentation(LightningModule):
             )
 
     def on_train_start(self) -> None:
-        """Override the optimizer settings of a checkpoint by those of this run."""
+        """Replace the optimizer settings of a checkpoint by those of this run."""
         schedule = self.lr_schedulers()
         if not isinstance(schedule, LambdaLR):
             return
@@ -129,14 +129,14 @@ class WeakSegmentation(LightningModule):
             group |= {"initial_lr": self.learning_rate, "lr": self.learning_rate * self.decay(schedule.last_epoch)}
 
     def standardize(self, image: Tensor) -> Tensor:
-        """Map RGB, uint8 (N, 3, H, W), to float of zero mean and unit variance."""
+        """Map RGB images, uint8 (N, 3, H, W), to zero mean and unit variance, float."""
         return (image - self.mean) / self.std  # type: ignore[operator]
 
     def training_step(self, batch: Sample, batch_idx: int) -> Tensor:
         """Return L_CE + lambda L_GCRF."""
         image, target = self.standardize(batch["image"]), batch["target"]
         logits = self.network(image)
-        loss: Tensor = self.supervised_loss(_resize(logits, image), target)
+        loss: Tensor = self.supervised_loss(resize(logits.float(), image.shape[-2:]), target)
         self.log("train/cross_entropy", loss, sync_dist=True)
         if self.regularizer is not None and self.global_step >= self.regularizer_start_step:
             source = batch["valid"] if self.gate_source else None
@@ -152,22 +152,21 @@ class WeakSegmentation(LightningModule):
         return self.inference(self._probs, image)
 
     def _probs(self, image: Tensor) -> Tensor:
-        logits: Tensor = self.network(self.standardize(image))
-        return _resize(logits, image).softmax(dim=1)
+        return resize(self.network(self.standardize(image)).float(), image.shape[-2:]).softmax(dim=1)
 
     def predict_step(self, batch: Sample, batch_idx: int) -> Tensor:
-        """Return the predicted classes, uint8 (N, H, W); IGNORE_INDEX outside of the inference's crop."""
+        """Return the predicted classes, uint8 (N, H, W); IGNORE_INDEX outside the inference's crop."""
         confidence, classes = self(batch["image"]).max(dim=1)
         return classes.to(torch.uint8).masked_fill(confidence == 0, IGNORE_INDEX)  # type: ignore[no-any-return]
 
     def validation_step(self, batch: Sample, batch_idx: int) -> Tensor:
-        """Add to the confusion counts and return the predicted classes, uint8 (N, H, W)."""
+        """Count confusions and return the predicted classes, uint8 (N, H, W)."""
         prediction = self.predict_step(batch, batch_idx)
         self.counts.update(prediction, batch["target"])
         return prediction
 
     def on_validation_epoch_end(self) -> None:
-        """Log mIoU and IoU per class, percent, over the whole split; see :class:`Evaluation`."""
+        """Log the mIoU and the IoU per class of the whole split, percent."""
         confusion, images = self.counts.compute()
         self.counts.reset()
         if self.trainer.sanity_checking:
@@ -187,10 +186,6 @@ class WeakSegmentation(LightningModule):
         checkpoint["best"] = tuple(self.best)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore the best evaluation, and keep the step of the weights."""
+        """Restore the best evaluation and the step of the weights."""
         self.best = Best(*checkpoint.get("best", ()))
         self.loaded_step = int(checkpoint["global_step"])
-
-
-def _resize(logits: Tensor, like: Tensor) -> Tensor:
-    return resize(logits.float(), like.shape[-2:])

@@ -1,11 +1,10 @@
 """Losses for weakly supervised segmentation: tensors in, a scalar out.
 
-All pairwise losses share one operator. With symmetric weights w_ab, S_a = sum_b w_ab y_b gives the energy and its
-gradient. The Potts model, for example, has L = 1/2 (sum_ab w_ab - sum_a y_a . S_a) and dL/dy_a = -S_a. The Gated CRF
-restricts b to a window around a. The dense CRF and the normalized cut sum over all pairs: the same operator with
-another neighborhood.
+Pairwise losses share one operator. With symmetric weights w_ab, S_a = sum_b w_ab y_b gives the energy and its gradient:
+the Potts model has L = 1/2 (sum_ab w_ab - sum_a y_a . S_a) and dL/dy_a = -S_a. The Gated CRF restricts b to a window
+around a; the dense CRF and the normalized cut sum over all pairs.
 
-:mod:`losses.engines` computes S = W y, :mod:`losses.autograd` makes energies out of it (Eqs. 9 and 11), and
+:mod:`losses.engines` computes S = W y, :mod:`losses.autograd` turns it into energies (Eqs. 9 and 11), and
 :mod:`losses.gated_crf` is the module for training.
 """
 

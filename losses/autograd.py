@@ -16,7 +16,7 @@ def pairwise_energy(
     """Return Psi of Eq. 5, a scalar, differentiable once in ``probs`` and in the features of ``neighborhood``.
 
     Args:
-        probs: y, float (N, C, H, W). The engine "fused" also reads half precision; the others convert it to float32.
+        probs: y, float (N, C, H, W). Half precision is computed in float32.
         neighborhood: The pairs of pixels; features in float32 or wider.
         compatibility: mu, (C, C), float32 or wider. ``None`` is the Potts model.
         symmetric: Whether mu is symmetric.
@@ -48,8 +48,8 @@ def energy_and_gradient(
 ) -> tuple[Tensor, Tensor]:
     """Return Psi of Eq. 5 and its gradient with respect to ``probs``.
 
-    For symmetric mu, S = W mu y gives Psi = 1/2 sum_a y_a . S_a, which equals Eq. 9, and dPsi/dy = S. For other mu, the
-    antisymmetric part of mu is added in the same way, with the antisymmetric part of the gates.
+    For symmetric mu, S = W mu y gives Psi = 1/2 sum_a y_a . S_a, which equals Eq. 9, and dPsi/dy = S. For other mu,
+    the antisymmetric part of mu is added likewise, with the antisymmetric part of the gates.
     """
     radius = min(radius, max(1, *probs.shape[-2:]))  # a window beyond the image costs time and memory
     mixture = Mixture(weights, spatial, precisions, widths)
@@ -114,7 +114,7 @@ def _product(matrix: Tensor, probs: Tensor) -> Tensor:
 
 
 class _PairwiseEnergy(torch.autograd.Function):
-    """The energy. Its gradient is computed in the forward pass."""
+    """The energy, with its gradient computed in the forward pass."""
 
     @staticmethod
     def forward(ctx: Any, probs: Tensor, features: Tensor, *rest: Any) -> Tensor:
@@ -141,7 +141,7 @@ class _PairwiseEnergy(torch.autograd.Function):
 
 
 def _scaled_gradient(ctx: Any, grad_output: Tensor) -> Tensor:
-    """Return the gradient scaled in place, since a copy would double the memory. A second call computes it anew."""
+    """Scale the gradient in place, since a copy would double the memory. A second call computes it anew."""
     gradient: Tensor | None = ctx.gradient
     if gradient is None:
         _, gradient = energy_and_gradient(*ctx.saved_tensors, *ctx.numbers)
@@ -152,7 +152,7 @@ def _scaled_gradient(ctx: Any, grad_output: Tensor) -> Tensor:
 
 
 class _Once(torch.autograd.Function):
-    """A gradient that raises an error when differentiated. Without it, second derivatives would lack a term."""
+    """Raises an error if a gradient is differentiated. Otherwise second derivatives would lack a term."""
 
     @staticmethod
     def forward(ctx: Any, gradient: Tensor, *inputs: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from losses.kernels import GaussianKernel
 
 MASK = "bool of shape (N, H, W)"
 FORMATS = {"probs": "floats of shape (N, C, H, W)", "source": MASK, "destination": MASK}
+FEATURES = "floats of shape (N, D, H, W) in the units of the bandwidth"
 
 
 def settings(kernels: Sequence[GaussianKernel], radius: int | None, epsilon: float | None, engine: str) -> None:
@@ -50,21 +51,23 @@ def inputs(
     kernels: Sequence[GaussianKernel],
     mu: Tensor | None,
 ) -> None:
-    """Raise ``ValueError`` if types, shapes or devices do not match. Reads no values."""
+    """Raise ``ValueError`` if types, shapes or devices are wrong. Reads no values."""
     if not isinstance(features, Mapping):
         raise ValueError('features is not a mapping; pass maps by name: {"rgb": standardized image}.')
     read = {name for kernel in kernels for name in kernel.modalities}
     for name in read - set(features):
         raise ValueError(f"A kernel has a bandwidth for {name!r} but features has only {sorted(features)}; pass it.")
-    maps = {"probs": probs} | {f"features[{name!r}]": x for name, x in features.items() if name in read}
-    masks = {name: x for name, x in (("source", source), ("destination", destination)) if x is not None}
-    for name, x in {**maps, **masks}.items():
+    tensors = {"probs": probs, "source": source, "destination": destination}
+    tensors |= {f"features[{name!r}]": x for name, x in features.items() if name in read}
+    for name, x in tensors.items():
+        gate = FORMATS.get(name) == MASK
+        if gate and x is None:
+            continue
         if not isinstance(x, Tensor):
             raise ValueError(f"{name} is a {type(x).__name__}; pass a tensor.")
-        valid = x.ndim == 4 and x.is_floating_point() if name in maps else x.ndim == 3 and x.dtype == torch.bool
+        valid = x.ndim == 3 and x.dtype == torch.bool if gate else x.ndim == 4 and x.is_floating_point()
         if not valid or x.numel() == 0:
-            wanted = FORMATS.get(name, "floats of shape (N, D, H, W) in the units of the bandwidth")
-            raise ValueError(f"{name} is {x.dtype} of shape {tuple(x.shape)}; pass {wanted}.")
+            raise ValueError(f"{name} is {x.dtype} of shape {tuple(x.shape)}; pass {FORMATS.get(name, FEATURES)}.")
         if len(x) != len(probs):
             raise ValueError(f"{name} has {len(x)} samples but probs has {len(probs)}; pass the same batch.")
         if x.shape[-2] < probs.shape[-2] or x.shape[-1] < probs.shape[-1]:

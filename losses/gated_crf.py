@@ -12,32 +12,27 @@ from losses.autograd import pairwise_energy
 from losses.engines import choose_engine
 from losses.engines import tensor as tensor_form
 from losses.global_batch import global_mean
-from losses.kernel_mosaic import mosaic
-from losses.kernels import GaussianKernel, Neighborhood, mix, radius_for
+from losses.kernels import GaussianKernel, Neighborhood, mix, mosaic, radius_for
 
 
 class GatedCRFLoss(nn.Module):
-    """Gated pairwise energy per destination pixel, Eqs. 4, 5 and 10, of the batches of all processes together.
+    """Gated pairwise energy per destination pixel, Eqs. 4, 5 and 10, over the batch of all processes.
 
-    Eqs. 9 and 11 are computed in :mod:`losses.autograd`, or by the engine "tensor" in the paper's own form.
+    The loss is computed in float32 or wider, also under autocast. It is differentiable once, in the predictions and in
+    features that require a gradient. For confident predictions, 1 - y . y cancels, so the value is exact to about 1e-7
+    of the sum of the kernel (92 for that of Sec. 4.1). The gradient is not affected.
 
-    The loss is computed in float32 or wider, also under autocast: exponents reach hundreds and sums have 120 terms. It
-    is differentiable once, in the predictions and in features that require a gradient. The value is exact to about 1e-7
-    of the sum of the kernel (92 for the kernel of Sec. 4.1), since 1 - y . y cancels for confident predictions. The
-    gradient is not affected.
-
-    At C >= 19, "fused" and "shifted" need less memory beside the gradient than half of its size. A compatibility
-    adds one copy of the predictions, an asymmetric one two copies, and a memory layout other than NCHW one copy.
+    For C >= 19, the extra memory of "fused" and "shifted" is less than half of the gradient's. A compatibility adds one
+    copy of the predictions, an asymmetric one two copies, and a memory layout other than NCHW one copy.
 
     Args:
         kernels: Terms of the mixture K. ``None`` is the single RGBXY kernel of Sec. 4.1.
-        radius: Neighborhood radius r >= 1, in pixels of the logits grid; the window has side 2r + 1. ``None`` is 5, or
-            follows from ``epsilon``.
+        radius: r >= 1, pixels of the logits grid; windows have side 2r + 1. ``None`` is 5, or follows from ``epsilon``.
         compatibility: mu, (C, C), non-negative with a zero diagonal. ``None`` is the Potts model, Eq. 2.
-        authors_denominator: With a source mask and no destination mask, divide by the number of source pixels, as the
-            authors' code does. Otherwise, and by default, divide by the number of destination pixels, Eq. 10.
-        engine: "auto" uses the fastest one for the device: "fused" (a Triton kernel) on GPUs, "banded" (matrix
-            products) on CPUs, and "shifted" elsewhere or without Triton. "tensor" is the reference, Sec. 6.2.
+        authors_denominator: Divide by the number of source pixels if there is a source mask only, as the authors' code
+            does. The default is the number of destination pixels, Eq. 10.
+        engine: "auto" is the fastest one for the device: "fused" (a Triton kernel) on GPUs, "banded" (matrix products)
+            on CPUs, and "shifted" elsewhere or without Triton. "tensor" is the reference, Sec. 6.2.
         epsilon: Tolerated loss of signal, in (0, 1), instead of ``radius``; see :func:`losses.radius_for`.
         debug: Check in every call that predictions are probabilities and features are finite. This synchronizes with
             the device and cannot be compiled.
@@ -84,11 +79,11 @@ class GatedCRFLoss(nn.Module):
         Args:
             probs: y, class probabilities, float (N, C, H, W), summing to 1 over C.
             features: Feature maps by modality, float (N, D, H', W'), for example ``{"rgb": standardized image}``. "xy"
-                is implicit. Maps larger than ``probs`` are average-pooled to its size. Values may be NaN where both
-                gates are closed.
-            source: m^src, bool (N, H', W'): pixels that may send energy. ``None`` is all pixels. At a size other than
-                that of ``probs``, a cell is set only if all its pixels are.
-            destination: m^dst, same format as ``source``: pixels that may receive energy.
+                is implicit. Larger maps are average-pooled to the size of ``probs``. Values may be NaN where both gates
+                are closed.
+            source: m^src, bool (N, H', W'): pixels that may send energy. ``None`` is all pixels. A larger mask is
+                pooled: a cell is set if all its pixels are.
+            destination: m^dst, likewise: pixels that may receive energy.
 
         Raises:
             ValueError: If a feature map is missing, or types, shapes or devices are not as described.
@@ -109,14 +104,11 @@ class GatedCRFLoss(nn.Module):
             return global_mean(energy, (src if by_source else dst).sum())
 
     def draw_kernels(self, features: Mapping[str, Tensor], size: Sequence[int]) -> Tensor:
-        """Return a picture of the kernels: K around anchors one window apart, relative to K at the anchor.
+        """Return a picture of the kernels: :func:`losses.kernels.mosaic` relative to K at the anchor, in [0, 1].
 
         Args:
-            features: Same format as in :meth:`forward`.
+            features: As in :meth:`forward`.
             size: (H, W) of the logits grid.
-
-        Returns:
-            Float (N, H', W') in [0, 1]; see :func:`losses.kernel_mosaic.mosaic`.
         """
         used = {name for kernel in self.kernels for name in kernel.modalities}
         maps = {name: _pool(x.float(), torch.Size(size)) for name, x in features.items() if name in used or not used}
@@ -144,7 +136,7 @@ def gated_crf_loss(
     destination: Tensor | None = None,
     **options: Any,
 ) -> Tensor:
-    """Return the scalar loss: :class:`GatedCRFLoss` with these ``options``, called once."""
+    """Return the loss of a :class:`GatedCRFLoss` with these ``options``."""
     return GatedCRFLoss(**options)(probs, features, source, destination)  # type: ignore[no-any-return]
 
 

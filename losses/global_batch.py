@@ -6,10 +6,7 @@ from torch import Tensor
 
 
 def sum_over_processes(count: Tensor) -> Tensor:
-    """Return the sum of ``count`` over all processes, without a gradient.
-
-    Every process must call this function, with the same shape and dtype.
-    """
+    """Return the sum of ``count`` over all processes, without a gradient. Every process must call this function."""
     if not (dist.is_available() and dist.is_initialized()):
         return count.detach()
     total = count.detach().clone()
@@ -18,14 +15,14 @@ def sum_over_processes(count: Tensor) -> Tensor:
 
 
 def global_mean(total: Tensor, count: Tensor) -> Tensor:
-    """Return this process's share of the mean over the global batch, times the number of processes.
+    """Return this process's part of the mean over the global batch, times the number of processes.
 
-    DDP averages gradients over processes, which then gives the gradient of the global mean. The average of the returned
-    values is that mean. Means within each process would give less weight to labels in processes with many of them.
+    The average over processes is the global mean, and DDP averages the gradients likewise. Averaging the means of the
+    processes instead would give less weight to labels in processes with many of them.
 
     Args:
         total: Scalar, the sum over the samples of this process.
-        count: Scalar, the number of summands of this process. If it is 0 in all processes, the sum is returned.
+        count: Scalar, its number of summands. If it is 0 in all processes, the sum is returned.
     """
     count = sum_over_processes(count)
     processes = dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1

@@ -8,20 +8,17 @@ from torch import Tensor, nn
 
 from losses.global_batch import global_mean, sum_over_processes
 
-BALANCES = ("batch", "dataset")
-
 
 class PartialCrossEntropyLoss(nn.Module):
     """Mean cross-entropy over the labeled pixels of a batch, L_CE of Sec. 3.
 
-    With several processes, the mean is over the batches of all processes, see :func:`losses.global_batch.global_mean`.
-    A batch without labels gives 0 with zero gradients, never NaN.
+    The batch is that of all processes, see :func:`losses.global_batch.global_mean`. A batch without labels gives 0 with
+    zero gradients, never NaN.
 
     Args:
-        class_weights: Weights of the classes, (C,), non-negative; the mean is then the weighted mean. ``None`` is
-            uniform. "batch" weighs a class by its share p of the labels of the batch, as 1 / ln(1.1 + p), which the
-            paper does for clicks on Cityscapes. "dataset" uses its share of all training labels, an option of the
-            authors' code.
+        class_weights: Weights of the weighted mean, (C,), non-negative. ``None`` is uniform. "batch" gives a class with
+            a fraction p of the labels in the batch the weight 1 / ln(1.1 + p), as the paper does for clicks on
+            Cityscapes. "dataset" takes p from all training labels, as the authors' code can.
         ignore_index: Target value of unlabeled pixels.
 
     Raises:
@@ -32,21 +29,16 @@ class PartialCrossEntropyLoss(nn.Module):
 
     def __init__(self, class_weights: Sequence[float] | Tensor | str | None = None, ignore_index: int = 255) -> None:
         super().__init__()
-        if isinstance(class_weights, str) and class_weights not in BALANCES:
-            raise ValueError(f"class_weights is {class_weights!r}; give numbers, or one of {', '.join(BALANCES)}.")
-        self.balance = class_weights if isinstance(class_weights, str) else None
-        weights = None
-        if class_weights is not None and not isinstance(class_weights, str):
+        if isinstance(class_weights, str) and class_weights not in ("batch", "dataset"):
+            raise ValueError(f"class_weights is {class_weights!r}; give numbers, or one of batch, dataset.")
+        self.balance, weights = class_weights if isinstance(class_weights, str) else None, None
+        if class_weights is not None and self.balance is None:
             weights = torch.as_tensor(class_weights, dtype=torch.get_default_dtype())
             if (weights < 0).any():
                 raise ValueError(f"class_weights are {weights.tolist()}; a weight must not be negative.")
         self.register_buffer("class_weights", weights, persistent=self.balance is None)
+        self.needs_histogram = self.balance == "dataset"  # set_histogram must be called before the first step
         self.ignore_index = ignore_index
-
-    @property
-    def needs_histogram(self) -> bool:
-        """Whether :meth:`set_histogram` must be called before the first step."""
-        return self.balance == "dataset"
 
     def set_histogram(self, counts: Sequence[int]) -> None:
         """Set the class weights from the number of labels of each class in the dataset, (C,)."""
@@ -60,10 +52,10 @@ class PartialCrossEntropyLoss(nn.Module):
             target: Integer (N, H, W), class index or ``ignore_index``.
 
         Raises:
-            ValueError: If the weights of the dataset are needed and :meth:`set_histogram` was not called.
+            ValueError: If :attr:`needs_histogram` and :meth:`set_histogram` was not called.
         """
         target = target.long()
-        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))  # half precision cannot count the pixels
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))  # sums overflow half precision
         labeled = target != self.ignore_index
         weight = self._weight(target, labeled, logits)
         total = F.cross_entropy(logits, target, weight, ignore_index=self.ignore_index, reduction="sum")
@@ -80,10 +72,9 @@ class PartialCrossEntropyLoss(nn.Module):
 
 
 def frequency_weights(counts: Tensor) -> Tensor:
-    """Return 1 / ln(1.1 + p) for each class, Sec. 6.4, where p is its share of all labels.
+    """Return 1 / ln(1.1 + p) for each class, Sec. 6.4, where p is its fraction of all labels.
 
     Args:
         counts: Number of labels of each class, (C,). Without any label, the weights are uniform.
     """
-    shares = counts / counts.sum().clamp(min=1)
-    return 1 / torch.log(1.1 + shares)
+    return 1 / torch.log(1.1 + counts / counts.sum().clamp(min=1))

@@ -16,7 +16,7 @@ from datamodules.transforms import Labels
 from lightning_modules.palette import colorize, voc_palette
 from lightning_modules.weak_segmentation import IMAGENET_STD
 from losses import GaussianKernel
-from losses.kernel_mosaic import mosaic
+from losses.kernels import mosaic
 
 INCHES = 1.8  # width of an image
 SPARSE = 0.002  # fraction of labeled pixels below which each pixel is drawn as a dot

@@ -3,6 +3,7 @@
 import csv
 import json
 from collections.abc import Sequence
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -16,50 +17,57 @@ from rich.console import Console
 from rich.table import Table
 
 from lightning_modules.callbacks.gallery import log_pictures, logged_step, wandb_loggers
-from lightning_modules.evaluation import Evaluation
 from lightning_modules.weak_segmentation import WeakSegmentation
 
 
 class EvaluationReport(Callback):
     """Writes ``metrics.json``, ``iou_per_class.csv``, ``confusion_matrix.csv`` and ``confusion_matrix.png``.
 
-    Every evaluation replaces these files and is logged to W&B. The table is printed after the last evaluation only.
+    Every evaluation replaces these files and is logged to W&B. Only the last evaluation prints the table. The IoU of a
+    class in neither target nor prediction is "n/a".
     """
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the files. The IoU of a class in neither target nor prediction is "n/a"."""
+        """Write, log and print the metrics."""
         if trainer.sanity_checking or not trainer.is_global_zero:
             return
         assert isinstance(pl_module, WeakSegmentation)
         assert pl_module.evaluation is not None
         evaluation, folder = pl_module.evaluation, Path(trainer.default_root_dir)
-        fitting = trainer.state.fn == TrainerFn.FITTING
+        names, fitting = evaluation.class_names, trainer.state.fn == TrainerFn.FITTING
         checkpoint = None if fitting or trainer.ckpt_path is None else str(trainer.ckpt_path)
+        title = f"step {evaluation.step}, {evaluation.name}, {evaluation.images} images"
+        values = [*zip(names, evaluation.iou.tolist(), strict=True), ("mean", evaluation.miou)]
+        rows = [(name, "n/a" if isnan(value) else f"{value:.2f}") for name, value in values]
+        columns = ["truth / prediction", *names]
+        counts = [[name, *row] for name, row in zip(names, evaluation.confusion.tolist(), strict=True)]
+
         folder.mkdir(parents=True, exist_ok=True)
         summary = evaluation.summary() | {"checkpoint": checkpoint}
         (folder / "metrics.json").write_text(json.dumps(summary, indent=2) + "\n")
-        _write_csv(folder / "iou_per_class.csv", [["class", "IoU"], *_rows(evaluation)])
-        _write_csv(folder / "confusion_matrix.csv", _counts(evaluation))
-        picture = draw_confusion(evaluation.confusion.numpy(), evaluation.class_names, _title(evaluation))
-        picture.savefig(folder / "confusion_matrix.png", bbox_inches="tight")
-        _log(trainer, evaluation, folder / "confusion_matrix.png")
+        _write_csv(folder / "iou_per_class.csv", [("class", "IoU"), *rows])
+        _write_csv(folder / "confusion_matrix.csv", [columns, *counts])
+        picture = folder / "confusion_matrix.png"
+        draw_confusion(evaluation.confusion.numpy(), names, title).savefig(picture, bbox_inches="tight")
+
+        log_pictures(trainer, "val/confusion_matrix", {title: str(picture)})
+        for logger in wandb_loggers(trainer):
+            step = logged_step(trainer)
+            logger.log_table("val/confusion_counts", columns, counts, step=step)
+            defined = [[name, None if isnan(value) else value] for name, value in values]
+            logger.log_table("val/iou_per_class", ["class", "IoU"], defined, step=step)
+
         if not fitting or trainer.global_step == trainer.max_steps:
             table = Table("class", "IoU")
-            for row in _rows(evaluation):
+            for row in rows:
                 table.add_row(*row)
-            Console().print(_title(evaluation), table, sep="\n", highlight=False)
+            Console().print(title, table, sep="\n", highlight=False)
 
     on_test_end = on_validation_end
 
 
 def draw_confusion(confusion: NDArray[np.int64], class_names: Sequence[str], title: str) -> Figure:
-    """Draw a confusion matrix in percent of each row.
-
-    Args:
-        confusion: (C, C), rows are the truth. Rows without pixels are gray.
-        class_names: C names.
-        title: First line of the title.
-    """
+    """Draw a confusion matrix, (C, C) with the truth in rows, in percent of each row. Rows without pixels are gray."""
     pixels = np.broadcast_to(confusion.sum(axis=1, keepdims=True), confusion.shape)
     percent = np.ma.array(100 * confusion / np.maximum(pixels, 1), mask=pixels == 0)
     side = 2 + 0.34 * len(class_names)  # inches
@@ -76,33 +84,6 @@ def draw_confusion(confusion: NDArray[np.int64], class_names: Sequence[str], tit
     return figure
 
 
-def _title(evaluation: Evaluation) -> str:
-    return f"step {evaluation.step}, {evaluation.name}, {evaluation.images} images"
-
-
-def _rows(evaluation: Evaluation) -> list[tuple[str, str]]:
-    return [(name, f"{v:.2f}" if v == v else "n/a") for name, v in _values(evaluation)]
-
-
-def _values(evaluation: Evaluation) -> list[tuple[str, float]]:
-    names, values = [*evaluation.class_names, "mean"], [*evaluation.iou.tolist(), evaluation.miou]
-    return list(zip(names, values, strict=True))
-
-
-def _counts(evaluation: Evaluation) -> list[list[Any]]:
-    rows = zip(evaluation.class_names, evaluation.confusion.tolist(), strict=True)
-    return [["truth / prediction", *evaluation.class_names], *([name, *row] for name, row in rows)]
-
-
 def _write_csv(path: Path, rows: Sequence[Sequence[Any]]) -> None:
     with path.open("w", newline="") as file:
         csv.writer(file).writerows(rows)
-
-
-def _log(trainer: Trainer, evaluation: Evaluation, picture: Path) -> None:
-    log_pictures(trainer, "val/confusion_matrix", {_title(evaluation): str(picture)})
-    (columns, *counts), step = _counts(evaluation), logged_step(trainer)
-    for logger in wandb_loggers(trainer):
-        logger.log_table("val/confusion_counts", columns, counts, step=step)
-        rows = [[name, v if v == v else None] for name, v in _values(evaluation)]
-        logger.log_table("val/iou_per_class", ["class", "IoU"], rows, step=step)

@@ -17,26 +17,37 @@ from lightning_modules.palette import colorize, save_palette_png
 from lightning_modules.weak_segmentation import WeakSegmentation
 
 Picture = NDArray[np.uint8]
-PANEL = 640  # side in pixels from which on W&B gets a subsampled picture
+NOTHING: Picture = np.empty(0, dtype=np.uint8)
+PANEL = 640  # pixels; larger panels would fill the disk and are subsampled
 
 
 class _Gallery(Callback):
-    key: str  # of the W&B panels
+    key: str  # of the panels in W&B
 
     def __init__(self, count: int = 4) -> None:
         self.count = count
         self._panels: dict[str, Picture] = {}
+
+    def on_validation_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
+    ) -> None:
+        """Draw the first image of a batch if it is one of ``count`` evenly spread ones of process 0."""
+        batches = int(trainer.num_val_batches[0])
+        shown = batch_idx in {k * batches // self.count for k in range(self.count)}
+        if shown and trainer.is_global_zero and not trainer.sanity_checking:
+            assert isinstance(pl_module, WeakSegmentation)
+            panel = self._draw(trainer, pl_module, np.asarray(outputs[0].cpu()), batch)
+            if panel.size:
+                self._panels[batch["name"][0]] = panel
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the panels to W&B."""
         log_pictures(trainer, self.key, self._panels)
         self._panels = {}
 
-    def _is_shown(self, trainer: Trainer, batch_idx: int) -> bool:
-        """Return whether a validation batch is among ``count`` evenly spread ones of process 0."""
-        batches = int(trainer.num_val_batches[0])
-        shown = {k * batches // self.count for k in range(self.count)}
-        return batch_idx in shown and trainer.is_global_zero and not trainer.sanity_checking
+    def _draw(self, trainer: Trainer, module: WeakSegmentation, prediction: Picture, batch: Any) -> Picture:
+        """Write a picture and return the panel for W&B, or ``NOTHING``."""
+        raise NotImplementedError
 
 
 class PredictionGallery(_Gallery):
@@ -50,25 +61,18 @@ class PredictionGallery(_Gallery):
 
     key = "val/gallery"
 
-    def on_validation_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
-    ) -> None:
-        """Write the prediction and keep the panel."""
-        if not self._is_shown(trainer, batch_idx):
-            return
-        name, prediction = batch["name"][0], _array(outputs)
-        save_palette_png(prediction, Path(trainer.default_root_dir) / "gallery" / f"{name}.png")
-        if any(wandb_loggers(trainer)):
-            parts = [_rgb(batch["image"]), colorize(_array(batch["target"])), colorize(prediction)]
-            step = 1 + max(prediction.shape) // PANEL  # large images would fill the disk
-            self._panels[name] = np.hstack([part[::step, ::step] for part in parts])
+    def _draw(self, trainer: Trainer, module: WeakSegmentation, prediction: Picture, batch: Any) -> Picture:
+        save_palette_png(prediction, Path(trainer.default_root_dir) / "gallery" / f"{batch['name'][0]}.png")
+        parts = [_rgb(batch["image"]), colorize(np.asarray(batch["target"][0].cpu())), colorize(prediction)]
+        step = 1 + max(prediction.shape) // PANEL
+        return np.hstack([part[::step, ::step] for part in parts])
 
 
 class KernelGallery(_Gallery):
     """Draws the kernels K_ab of Eq. 1 on evenly spread validation images, as PNGs in ``kernels`` and W&B panels.
 
-    Kernels do not depend on the weights, so they are drawn once. A picture shows the image and, beside it, the windows
-    of its anchors. White is a high kernel value: a label other than that of the anchor is expensive there.
+    Kernels do not depend on the weights, so they are drawn once. A picture shows the image and the windows of its
+    anchors side by side. White is a high kernel value: another label than the anchor's is expensive there.
 
     Args:
         count: Number of images.
@@ -76,20 +80,15 @@ class KernelGallery(_Gallery):
 
     key = "kernels"
 
-    def on_validation_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
-    ) -> None:
-        """Draw the kernels on an image if there is no picture of it yet."""
+    def _draw(self, trainer: Trainer, module: WeakSegmentation, prediction: Picture, batch: Any) -> Picture:
         path = Path(trainer.default_root_dir) / "kernels" / f"{batch['name'][0]}.png"
-        drawn = trainer.state.fn != TrainerFn.FITTING or path.is_file()
-        if drawn or not self._is_shown(trainer, batch_idx):
-            return
-        assert isinstance(pl_module, WeakSegmentation)
-        panel = _draw_kernels(pl_module, batch["image"])
+        if trainer.state.fn != TrainerFn.FITTING or path.is_file():
+            return NOTHING
+        panel = _draw_kernels(module, batch["image"])
         if panel.size:
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(panel).save(path)
-            self._panels[batch["name"][0]] = panel
+        return panel
 
 
 def wandb_loggers(trainer: Trainer) -> Iterator[WandbLogger]:
@@ -109,24 +108,20 @@ def logged_step(trainer: Trainer) -> int:
     return max(trainer.global_step - 1, 0)
 
 
-def _rgb(image: Tensor) -> Picture:
-    return np.asarray(image[0].permute(1, 2, 0).cpu())
-
-
 def _draw_kernels(module: WeakSegmentation, image: Tensor) -> Picture:
     """Return the part of the image that the windows cover, and its kernels beside it; empty if no window fits."""
     draw = getattr(module.regularizer, "draw_kernels", None)
     if draw is None:
-        return np.empty(0, dtype=np.uint8)
+        return NOTHING
     standardized = module.standardize(image)
-    piece = standardized[..., :128, :128]  # yields the stride; a large image may not fit into memory
+    piece = standardized[..., :128, :128]  # enough to find the stride; a whole image may not fit into memory
     grid = module.network(piece).shape[-2:]
     size = [n * m // k for n, m, k in zip(image.shape[-2:], grid, piece.shape[-2:], strict=True)]
     stride = min(n // m for n, m in zip(image.shape[-2:], size, strict=True))
     cells = (255 * draw({"rgb": standardized}, size)[0]).round().to(torch.uint8)
-    gray = np.asarray(cells.repeat_interleave(stride, 0).repeat_interleave(stride, 1).cpu())
+    gray = cells.cpu().numpy().repeat(stride, axis=0).repeat(stride, axis=1)
     return np.hstack([_rgb(image)[: gray.shape[0], : gray.shape[1]], np.repeat(gray[..., None], 3, axis=2)])
 
 
-def _array(labels: Tensor) -> Picture:
-    return np.asarray(labels[0].cpu())
+def _rgb(image: Tensor) -> Picture:
+    return np.asarray(image[0].permute(1, 2, 0).cpu())

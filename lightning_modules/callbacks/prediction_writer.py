@@ -1,4 +1,4 @@
-"""Predictions as files."""
+"""Predictions written as PNG files."""
 
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,8 @@ from lightning_modules.palette import save_palette_png
 class PredictionWriter(Callback):
     """Writes each prediction of ``gatedcrf predict`` as an indexed PNG, named after its image.
 
-    The VOC server takes these files. If the datamodule has ``label_ids``, as that of Cityscapes does, PNGs of label ids
-    are also written to ``labelIds``, for the Cityscapes server. Each process writes its share of the images.
+    The VOC server takes these files. If the datamodule has ``label_ids``, as that of Cityscapes has, PNGs of label ids
+    for its server are also written to ``labelIds``. Each process writes its share of the images.
 
     Args:
         of_evaluations: Also write the predictions of ``gatedcrf validate`` and ``test``, to ``predictions``.
@@ -26,16 +26,12 @@ class PredictionWriter(Callback):
     def __init__(self, of_evaluations: bool = False) -> None:
         self.of_evaluations = of_evaluations
 
-    def on_predict_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *_: Any
-    ) -> None:
+    def on_predict_batch_end(self, trainer: Trainer, _: LightningModule, outputs: Any, batch: Any, *__: Any) -> None:
         """Write the predictions of a batch."""
         _write(Path(trainer.default_root_dir), trainer, outputs, batch)
 
-    def on_validation_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *_: Any
-    ) -> None:
-        """Write the predictions of a batch if ``of_evaluations`` is set and nothing is trained."""
+    def on_validation_batch_end(self, trainer: Trainer, _: LightningModule, outputs: Any, batch: Any, *__: Any) -> None:
+        """Write the predictions of a batch of ``gatedcrf validate`` or ``test``, if asked to."""
         if self.of_evaluations and trainer.state.fn != TrainerFn.FITTING:
             _write(Path(trainer.default_root_dir) / "predictions", trainer, outputs, batch)
 

@@ -11,7 +11,7 @@ from datamodules.sample import IGNORE_INDEX
 
 
 class DataWait(Profiler):
-    """Lightning profiler that measures the seconds that the host has waited for training batches, and nothing else."""
+    """Lightning profiler that only adds up the seconds that the host has waited for training batches."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -32,31 +32,29 @@ class DataWait(Profiler):
 class Throughput(Callback):
     """Logs images per second over all devices, and the GPU's peak memory in GiB.
 
-    If the trainer's profiler is :class:`DataWait`, the share of time spent waiting for data is logged too. All values
-    are of the steps since the last logged one, except validation and the step after it. Only the host's clock is read,
-    without waiting for the GPU, which is a few steps behind at most.
+    With the profiler :class:`DataWait`, the fraction of time spent waiting for data is logged too. All values cover the
+    steps since the last logged one, without validations and the step after each. Only the host's clock is read, without
+    waiting for the GPU, which is at most a few steps behind.
     """
 
     def __init__(self) -> None:
-        self._ended: float | None = None  # time of the last step's end
+        self._step_end: float | None = None  # of the previous step
         self._waited = 0.0  # until then
         self._images, self._seconds, self._waiting = 0, 0.0, 0.0
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Leave the validation out."""
-        self._ended = None
+        self._step_end = None
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, _: Any, batch: Any, *__: Any) -> None:
         """Count a step, and log if Lightning logs this one."""
         now, profiler = perf_counter(), trainer.profiler  # type: ignore[attr-defined]
         waited = profiler.waited if isinstance(profiler, DataWait) else 0.0
-        if self._ended is not None:
+        if self._step_end is not None:
             self._images += len(batch["image"]) * trainer.world_size
-            self._seconds += now - self._ended
+            self._seconds += now - self._step_end
             self._waiting += waited - self._waited
-        self._ended, self._waited = now, waited
+        self._step_end, self._waited = now, waited
         if not _is_logged(trainer) or not self._images:
             return
         pl_module.log("throughput/images_per_s", self._images / self._seconds)
@@ -68,11 +66,9 @@ class Throughput(Callback):
 
 
 class LabelCount(Callback):
-    """Logs the number of labeled pixels in the batch of all devices, and their share of its pixels."""
+    """Logs the number of labeled pixels in the batch of all devices, and their fraction of all pixels."""
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, _: Any, batch: Any, *__: Any) -> None:
         """Count on the device, in logged steps only."""
         if _is_logged(trainer):
             labeled = (batch["target"] != IGNORE_INDEX).float()
@@ -82,5 +78,4 @@ class LabelCount(Callback):
 
 def _is_logged(trainer: Trainer) -> bool:
     """Return whether Lightning logs the step that has just ended."""
-    every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
-    return trainer.global_step % every == 0
+    return trainer.global_step % trainer.log_every_n_steps == 0  # type: ignore[attr-defined, no-any-return]

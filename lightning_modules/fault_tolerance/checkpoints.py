@@ -1,4 +1,4 @@
-"""Crash-safe checkpoints and exact resume."""
+"""Crash-safe checkpoints and the random numbers of a step."""
 
 import io
 import random
@@ -21,38 +21,28 @@ LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
 
 
 class CheckpointError(RuntimeError):
-    """A checkpoint could not be written; those before it are unchanged."""
+    """A checkpoint could not be written. Earlier ones are intact."""
 
 
 class DurableCheckpointIO(TorchCheckpointIO):
-    """Writes each checkpoint atomically, and renames a replaced ``last.ckpt`` to ``previous.ckpt``.
+    """Trainer plugin that writes checkpoints atomically and renames a replaced ``last.ckpt`` to ``previous.ckpt``."""
 
-    A plugin of the trainer. Without it, Lightning's own writer is used and there is no ``previous.ckpt``.
-    """
-
-    def __init__(self) -> None:
-        self._loaded = ""  # name of the checkpoint that the run continues from
+    _loaded = ""  # name of the checkpoint that the run continues from
 
     def load_checkpoint(self, path: str | Path, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Read a checkpoint, as Lightning does."""
+        """Read a checkpoint."""
         self._loaded = Path(path).name
         return super().load_checkpoint(path, *args, **kwargs)
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         """Write a checkpoint.
 
-        Args:
-            checkpoint: What Lightning collects.
-            path: The file.
-            storage_options: Not used.
-
         Raises:
             CheckpointError: The file cannot be written, for example because the disk is full.
         """
         path, keep = Path(path), None
-        if path.name == LAST:
-            # A run that continues from previous.ckpt found last.ckpt damaged.
-            keep = None if self._loaded == PREVIOUS else path.with_name(PREVIOUS)
+        if path.name == LAST and self._loaded != PREVIOUS:  # else last.ckpt was found damaged
+            keep = path.with_name(PREVIOUS)
         buffer = io.BytesIO()  # torch's own writer would hide the reason of an OSError
         torch.save(checkpoint, buffer)
         try:
@@ -67,12 +57,10 @@ class DurableCheckpointIO(TorchCheckpointIO):
 
 
 class RegularCheckpoint(Checkpoint):
-    """Saves ``last.ckpt`` every ``every_n_steps`` steps, when the run is stopped, and at its end.
-
-    A checkpoint at a step with a validation is saved after the validation.
+    """Saves ``last.ckpt`` at regular steps, when the run is stopped, and at its end.
 
     Args:
-        every_n_steps: Optimizer steps between two checkpoints.
+        every_n_steps: Optimizer steps between two checkpoints. A validation at such a step comes first.
     """
 
     def __init__(self, every_n_steps: int = 1000) -> None:
@@ -80,42 +68,38 @@ class RegularCheckpoint(Checkpoint):
         self._saved_at = 0  # step of the last checkpoint
         self._stop = 0  # signal that ends the run
         self._between_steps = False  # false between batches that are accumulated into one step
-        self._progress: dict[str, Any] | None = None  # at the end of the last step
+        self._progress: dict[str, Any] | None = None  # Lightning's counters at the end of the last step
         self._restore_progress = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note the first step.
+        """Check that all processes continue at the same step.
 
         Raises:
-            RuntimeError: The processes do not continue at the same step.
+            RuntimeError: They do not.
         """
         step = trainer.strategy.broadcast(trainer.global_step)
         if step != trainer.global_step:
             raise RuntimeError(
-                f"Process 0 continues at step {step}, process {trainer.global_rank} at step {trainer.global_step}: "
-                f"they read different files in {trainer.default_root_dir}. Start again when its file system shows the "
-                "same files everywhere."
+                f"Process 0 continues at step {step}, process {trainer.global_rank} at step {trainer.global_step}. "
+                f"Start again when {trainer.default_root_dir} has the same files on all machines."
             )
         self._saved_at = step
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Stop here, where the previous step has been logged.
+        """Stop all processes after the checkpoint, once the previous step has been logged.
 
         Raises:
-            Stopped: In all processes, after a checkpoint.
+            Stopped: A signal has arrived in any process.
         """
         if self._stop:
             raise Stopped(self._stop)
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: Trainer, _: LightningModule, __: Any, batch: Any, batch_idx: int) -> None:
         """Save if a step ends here and no validation follows."""
         self._between_steps = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
         if self._between_steps:
             self._progress = trainer.fit_loop.state_dict()
-            validates = trainer.enable_validation and (batch_idx + 1) % (trainer.val_check_batch or inf) == 0
-            if not validates:
+            if not (trainer.enable_validation and (batch_idx + 1) % (trainer.val_check_batch or inf) == 0):
                 self._end_step(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -128,13 +112,13 @@ class RegularCheckpoint(Checkpoint):
         self._save(trainer)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Save the state before a step that is not finite; all processes do, or none."""
+        """Save the state before a step that is not finite, which all processes refuse."""
         if isinstance(exception, NonFiniteError) and self._progress is not None:
             self._restore_progress = True
             self._save(trainer)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Replace the progress of the refused step by that of the step before."""
+        """After a refused step, save the counters of the step before."""
         if self._restore_progress:
             checkpoint["loops"]["fit_loop"] = self._progress
 
@@ -150,9 +134,9 @@ class RegularCheckpoint(Checkpoint):
 
 
 class StepSeed(Callback):
-    """Seeds the global random generators, which dropout uses, from the run's seed, the batch and the process.
+    """Seeds the global random generators at each step from the run's seed, the batch and the process.
 
-    The numbers drawn in a step do not depend on earlier steps, so resuming needs no generator state.
+    Random numbers, as in dropout, do not depend on earlier steps, so resuming needs no generator state.
     """
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

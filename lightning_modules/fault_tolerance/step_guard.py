@@ -1,4 +1,4 @@
-"""Checks before every optimizer step, in agreement of all processes: finite loss and gradient, and stop signals."""
+"""Checks of all processes before every optimizer step: finite loss and gradient, and stop signals."""
 
 from typing import Any
 
@@ -13,25 +13,25 @@ from lightning_modules.fault_tolerance import stop_signals
 
 
 class NonFiniteError(FloatingPointError):
-    """The loss or gradient of a step is not finite; weights, momentum and buffers are those before the step."""
+    """The loss or gradient of a step is not finite. Weights, momentum and buffers are those before the step."""
 
 
 class StepGuard(Callback):
     """Stops all processes before an optimizer step if the loss or gradient of any of them is not finite.
 
-    Buffers changed by the forward pass, such as BatchNorm statistics, are restored. In float16, infinite gradients are
-    part of the search for the loss scale; they stop a run only after the scale has fallen below 1. The check
+    It then restores the buffers that the forward pass has changed, such as BatchNorm statistics. In float16, infinite
+    gradients are part of the search for the loss scale, so they stop a run only once the scale is below 1. The check
     synchronizes with the device once per step.
 
     Attributes:
-        stop: Signal that any process had received before the last step; 0 for none.
+        stop: Signal that any process received before the last step, or 0.
     """
 
     def __init__(self) -> None:
         self.stop = 0
         self._buffers: list[Tensor] = []  # before the step
-        self._names: list[str] = []  # of the samples of the step
-        self._losses: list[Tensor] = []  # of the batches that are accumulated into the step
+        self._names: list[str] = []  # samples of the step
+        self._losses: list[Tensor] = []  # one per batch accumulated into the step
 
     def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Replace Lightning's signal handlers, which act in one process only and exit with status 0."""
@@ -43,7 +43,7 @@ class StepGuard(Callback):
         stop_signals.install()
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Keep the buffers and the names of the samples."""
+        """Keep the buffers and the sample names."""
         if batch_idx % trainer.accumulate_grad_batches == 0:
             self._buffers = [buffer.clone() for buffer in pl_module.buffers()]
             self._names, self._losses = [], []
@@ -54,15 +54,14 @@ class StepGuard(Callback):
         self._losses.append(loss.detach())
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
-        """Check loss, gradient and signals over all processes.
+        """Check loss, gradient and signals of all processes.
 
         Raises:
-            NonFiniteError: In all processes, with the names of the samples.
+            NonFiniteError: In all processes. The message names the samples.
         """
         finite_loss = torch.stack(self._losses).isfinite().all()
-        finite_gradient = torch.ones_like(finite_loss)
         if (scaler := getattr(trainer.precision_plugin, "scaler", None)) is not None:
-            finite_gradient &= scaler.get_scale() >= 1  # halved at each gradient that is not finite
+            finite_gradient = torch.full_like(finite_loss, scaler.get_scale() >= 1)  # halved at each bad gradient
         else:
             gradients = [p.grad for p in pl_module.parameters() if p.grad is not None]
             finite_gradient = get_total_norm(gradients, norm_type=torch.inf).isfinite()
@@ -79,7 +78,7 @@ class StepGuard(Callback):
             raise NonFiniteError(f"The {what} of step {trainer.global_step + 1} is not finite. Its samples: {samples}.")
 
     def _sample_names(self, processes: int, finite_loss: bool) -> str:
-        """Name the samples of processes with a bad loss, or of all for a gradient, which has been averaged."""
+        """Name the samples of processes with a bad loss; for a bad gradient, which is an average, those of all."""
         shares = [(finite_loss, self._names)]
         if processes > 1:
             shares *= processes

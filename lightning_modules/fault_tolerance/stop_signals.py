@@ -1,4 +1,4 @@
-"""Signals that end a run between two steps. They are noted on arrival and handled when all processes know."""
+"""Signals that end a run between two steps. They are noted on arrival and handled by all processes together."""
 
 import signal
 import threading
@@ -13,7 +13,7 @@ _received = 0  # signals belong to the whole process
 
 
 class Stopped(Exception):  # noqa: N818, it is no error
-    """The run has been stopped between two steps, after a checkpoint.
+    """The run was stopped between two steps, after a checkpoint.
 
     Args:
         signum: The signal that stopped it.
@@ -25,12 +25,12 @@ class Stopped(Exception):  # noqa: N818, it is no error
 
 
 def received() -> int:
-    """Return the signal that this process has received, 0 for none. Ctrl-C counts as SIGTERM."""
+    """Return the signal that this process has received, or 0. Ctrl-C counts as SIGTERM."""
     return _received
 
 
 def install() -> None:
-    """Replace all handlers of the signals by one that only notes them."""
+    """Set handlers that only note the signals."""
     if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
         return
     for signum in SIGNALS:
@@ -40,7 +40,7 @@ def install() -> None:
 
 @contextmanager
 def deferred() -> Iterator[None]:
-    """Note the signals within the block, and restore the handlers after it."""
+    """Context in which signals are only noted; the previous handlers return after it."""
     global _received
     _received = 0
     handlers = {signum: signal.getsignal(signum) for signum in SIGNALS}

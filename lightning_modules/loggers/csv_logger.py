@@ -8,9 +8,9 @@ from pytorch_lightning.utilities import rank_zero_only
 
 
 class KeepingCSVLogger(CSVLogger):
-    """Logs to ``metrics.csv`` in the run directory. The file of an earlier start is renamed to ``metrics.1.csv`` etc.
+    """Logs to ``metrics.csv`` in the run directory, and renames that of an earlier start to ``metrics.1.csv`` etc.
 
-    Lightning's own logger deletes it when a run is resumed.
+    Lightning's own logger deletes that file when a run is resumed.
 
     Args:
         save_dir: The run directory, set by the command line.
@@ -22,7 +22,7 @@ class KeepingCSVLogger(CSVLogger):
 
     @property
     def experiment(self) -> Any:
-        """Return the writer. Its first use renames the file of an earlier start."""
+        """The writer. Its first use renames the file of an earlier start."""
         current = Path(self.log_dir) / "metrics.csv"
         if self._experiment is None and current.is_file() and getattr(rank_zero_only, "rank", 0) == 0:
             kept = (current.with_name(f"metrics.{k}.csv") for k in range(1, 10_000))

@@ -17,15 +17,14 @@ from pytorch_lightning.utilities import rank_zero_only
 
 
 class ForgivingWandbLogger(WandbLogger):
-    """Logs to W&B. Without an API key or a network, it logs offline, for a later ``wandb sync``.
+    """Logs to W&B. Without an API key or a network, it logs offline; upload with ``wandb sync``.
 
     Args:
         project: W&B project.
-        save_dir: The run directory, set by the command line. The W&B id of the run is stored there, and a resumed run
-            continues under it.
-        name: Name of the run. ``None`` takes that of its directory.
+        save_dir: The run directory, set by the command line. It keeps the W&B id for resuming.
+        name: Name of the run. ``None`` is the name of its directory.
         group: W&B group, for example the table.
-        offline: ``None`` is offline if no API key is found.
+        offline: ``None`` is offline if there is no API key.
         init_timeout: Seconds to wait for the server.
         tags: W&B tags, for example the dataset and the supervision.
     """
@@ -47,7 +46,7 @@ class ForgivingWandbLogger(WandbLogger):
             group=group,
             resume="allow",
             tags=tags,
-            offline=not has_api_key() if offline is None else offline,
+            offline=not _has_api_key() if offline is None else offline,
             settings=wandb.Settings(
                 init_timeout=init_timeout,
                 console="off",
@@ -57,14 +56,18 @@ class ForgivingWandbLogger(WandbLogger):
 
     @property
     def experiment(self) -> Any:
-        """Return the W&B run, offline if the server is not reachable."""
+        """The W&B run, offline if the server is not reachable."""
         if self._experiment is not None or getattr(rank_zero_only, "rank", 0) != 0:
             return super().experiment
-        self._wandb_init["id"] = self._id = _read_or_make_id(Path(self._save_dir or ".") / "wandb_id")
+        path = Path(self._save_dir or ".") / "wandb_id"
+        if not path.is_file():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(os.environ.get("WANDB_RUN_ID") or secrets.token_hex(4))  # a sweep sets the id
+        self._wandb_init["id"] = self._id = path.read_text()
         try:
             run = super().experiment
         except wandb.errors.Error as error:
-            warnings.warn(f"W&B is not reachable ({error}); logging offline. Upload: wandb sync.", stacklevel=2)
+            warnings.warn(f"W&B is not reachable ({error}). Logging offline; upload with wandb sync.", stacklevel=2)
             self._wandb_init["mode"] = "offline"
             run = super().experiment
         atexit.register(run.finish)  # before W&B stops its service, which drops unsent data
@@ -72,22 +75,15 @@ class ForgivingWandbLogger(WandbLogger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
-        """Log metrics, pictures or tables. Only warn if W&B's process has ended, as it does on SLURM's SIGTERM."""
+        """Log metrics, pictures or tables. Warn if W&B's process has ended, as it does on SLURM's SIGTERM."""
         try:
             super().log_metrics(metrics, step)
         except ConnectionError as error:
-            warnings.warn(f"W&B has ended ({error}); later metrics are in the other logs only.", stacklevel=2)
+            warnings.warn(f"W&B has ended ({error}). Other loggers continue.", stacklevel=2)
 
 
-def _read_or_make_id(path: Path) -> str:
-    if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(os.environ.get("WANDB_RUN_ID") or secrets.token_hex(4))  # set by a sweep
-    return path.read_text()
-
-
-def has_api_key() -> bool:
-    """Return whether there is an API key in the environment or in the netrc file, where ``wandb login`` writes it."""
+def _has_api_key() -> bool:
+    """Return whether the environment or the netrc file, where ``wandb login`` writes it, has an API key."""
     if os.environ.get("WANDB_API_KEY"):
         return True
     host = urlparse(os.environ.get("WANDB_BASE_URL", wandb.Settings().base_url)).hostname or ""

@@ -1,7 +1,7 @@
 """Engines: interchangeable implementations of the filter S = W y.
 
-An engine is a function with the arguments and results of :func:`losses.engines.shifted.gated_filter`. The reference
-engine "tensor" differs: it returns the energy alone and leaves the gradient to autograd.
+An engine has the arguments and results of :func:`losses.engines.shifted.gated_filter`. Only the reference engine
+"tensor" differs: it returns the energy alone and leaves the gradient to autograd.
 """
 
 import os

@@ -5,8 +5,7 @@ rows, a banded (T + 2r, T) matrix of weights connects a tile of T pixels to the 
 then a batch of matrix products that read the predictions once per dy. The weights for dy also serve -dy.
 
 A pixel costs (2r + 1) (T + 2r) C multiply-adds instead of (2r + 1)^2 C: 2.4 times as many at r = 5 and T = 16, but at
-the speed of matrix products. A third of the time goes into the products. The rest goes into about 17 passes over the
-2r + 1 weights of each pixel and dy, and into writing them along the diagonals.
+the speed of matrix products. They take a third of the time; computing the weights takes the rest.
 """
 
 from collections.abc import Iterator, Sequence
@@ -40,8 +39,8 @@ def gated_filter(probs: Tensor, values: Tensor, neighborhood: Neighborhood, cons
 
 
 def _blocks(count: int, height: int, width: int, radius: int) -> Iterator[tuple[slice, slice]]:
-    """Cut (N, H, W) into blocks of about ``BLOCK`` pixels with padding: several images, or some rows of one image."""
-    rows = min(height, max(BLOCK // (width + radius) - 2 * radius, 4 * radius))  # a block computes 2r rows in vain
+    """Yield the images and rows of blocks of about ``BLOCK`` pixels with padding: several images, or rows of one."""
+    rows = min(height, max(BLOCK // (width + radius) - 2 * radius, 4 * radius))  # 2r rows are computed in vain
     images = max(1, BLOCK // ((height + 2 * radius) * (width + radius)))
     for first in range(0, count, images):
         for top in range(0, height, rows):
@@ -53,8 +52,8 @@ def _filter_block(
 ) -> tuple[Tensor, Tensor]:
     """Return S, (n, C, height, w), of some rows of images, and the sums of their weights, (n, 1, height, w).
 
-    ``inputs`` are the values, the features and the two gates, each (n, D, h, w). They include the rows that the windows
-    reach into, except for ``top`` rows above the image.
+    ``inputs`` are the values, the features and the two gates, each (n, D, h, w). They include the rows of the image
+    that the windows reach; ``top`` more rows would lie above the image.
     """
     radius, sign = neighborhood.radius, neighborhood.sign
     n, classes, given, width = inputs[0].shape
@@ -105,10 +104,10 @@ def _filter_block(
 
 
 def _weights(in_row: Neighborhood, dy: int, start: int, shift: int, scratch: Tensor) -> Tensor:
-    """Return w_ab for the pixels a from ``start`` on and the neighbors b = a + ``shift`` - r ... a + ``shift`` + r.
+    """Return w_ab, (2r + 1, P), for P pixels a from ``start`` on and b = a + ``shift`` - r ... a + ``shift`` + r.
 
-    The features of ``in_row`` are (D, L), and its gates are (1, L), 0 or 1 in the same dtype. ``scratch`` is
-    (3, 2r + 1, number of pixels); its first map becomes the result.
+    The features of ``in_row`` are (D, L). Its gates are (1, L), 0 or 1 in the same dtype. ``scratch``, (3, 2r + 1, P),
+    holds the result in its first map.
     """
     features, source, destination, mixture, radius, sign = in_row
     weights: Tensor

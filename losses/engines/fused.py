@@ -1,16 +1,13 @@
 """Engine for GPUs: S = W y, the energy and the gradient in one pass of a Triton kernel, exact and deterministic.
 
 A program computes ``ROWS`` rows by ``LANES`` pixels by up to 32 classes. It walks over the window and uses each loaded
-neighbor for all of its rows. The sums stay in registers. It reads the predictions, the features and the gates, and
-writes S and one number per program. There are no atomics: two runs give the same bits.
+neighbor for all of its rows. The sums stay in registers. It writes S and one number. There are no atomics, so two runs
+give the same bits. Half precision is read and written, and computed in float32.
 
 The definition needs C + D multiply-adds and an exponential per ordered pair of pixels. The kernel computes
-(2r + ROWS) / (2r + 1) times as many, with C rounded up to a power of two: 65 % more at C = 21 and r = 5. It loads
-(2r + ROWS) / (2r + 1) / ROWS times as many values as the definition, from the cache. By a count of the machine code for
-an H100, it takes five to six times as long as the multiply-adds alone would; this has not been measured.
+(2r + ROWS) / (2r + 1) times as many, with C rounded up to a power of two: 65 % more at C = 21 and r = 5.
 
-Half precision is read and written, and computed in float32. The kernel runs on GPUs of NVIDIA and AMD. With
-TRITON_INTERPRET=1 it runs slowly on a CPU.
+The kernel is for GPUs of NVIDIA and AMD. With TRITON_INTERPRET=1 it runs slowly on a CPU.
 """
 
 from contextlib import nullcontext
@@ -30,8 +27,7 @@ LANES = 128  # pixels of a row: one per thread of 4 warps
 def gated_filter(probs: Tensor, values: Tensor, neighborhood: Neighborhood, constant: int) -> tuple[Tensor, Tensor]:
     """Return S and the energy; see :func:`losses.engines.shifted.gated_filter` for arguments and results.
 
-    ``probs`` and ``values`` may also be float16 or bfloat16, with features in float32. S then has their dtype, and the
-    energy is float32.
+    With features in float32, ``probs`` and ``values`` may be half precision; S has their dtype, the energy is float32.
 
     Raises:
         ValueError: If the tensors are on a CPU, or an image has 2^31 elements or more.
@@ -39,8 +35,8 @@ def gated_filter(probs: Tensor, values: Tensor, neighborhood: Neighborhood, cons
     features, source, destination, mixture, radius, sign = neighborhood
     if not probs.is_cuda and isinstance(_filter_kernel, triton.JITFunction):
         raise ValueError(
-            f"The engine 'fused' needs a GPU and probs is on {probs.device}; use engine='auto', or set "
-            "TRITON_INTERPRET=1 before starting Python to interpret it slowly."
+            f"The engine 'fused' needs a GPU and probs is on {probs.device}; use engine='auto', or "
+            "interpret it slowly: set TRITON_INTERPRET=1 before starting Python."
         )
     n, classes, height, width = probs.shape
     if max(classes, features.shape[1]) * height * width >= 2**31:
@@ -108,8 +104,7 @@ def _filter_kernel(
 ) -> None:
     """Compute ``rows`` x ``lanes_y`` by ``lanes_x`` pixels of one image and up to ``block_size`` of its classes.
 
-    Shapes: probs, values and filtered (N, C, H, W); features (N, D, H, W); source and destination (N, H, W);
-    energies (programs,).
+    probs, values and filtered are (N, C, H, W), features (N, D, H, W), the gates (N, H, W), and energies (programs,).
     """
     wide: tl.constexpr = energies.dtype.element_ty
     blocks: tl.constexpr = (classes + block_size - 1) // block_size  # adjacent programs share the features in the cache

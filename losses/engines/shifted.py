@@ -1,10 +1,8 @@
 """Engine for any device: S = W y by shifted slices of the image.
 
-The weights w_ab = K_ab (G_ab + G_ba) are symmetric. Each unordered pair of offsets is visited once (60 offsets at
-r = 5) and serves both of its ends. Nothing of the size of the window is stored, only maps of one channel.
-
-A pair of neighbors costs 2 C + D multiply-adds and an exponential. The time goes into memory traffic, since every
-tensor operation reads and writes memory: 3 C values per ordered pair.
+The weights w_ab = K_ab (G_ab + G_ba) are symmetric, so each pair of pixels is visited once, in 60 shifts at r = 5. Only
+maps of one channel are stored, nothing of the size of the window. The time goes into memory traffic: 3 C values per
+ordered pair.
 """
 
 from collections.abc import Iterator
@@ -51,8 +49,8 @@ def feature_gradient(
 ) -> Tensor:
     """Return dPsi/df, (N, D, H, W), for Psi = sum_ab G_ab K_ab e_ab with e_ab = y_a . v_b + constant.
 
-    dPsi/df_a = -sum over p and b of 2 precision (f_a - f_b) w_p k_p(f_a, f_b) (G_ab e_ab + G_ba e_ba). A pair
-    contributes to its two ends with opposite signs.
+    dPsi/df_a = -sum_pb 2 precision (f_a - f_b) w_p k_p(f_a, f_b) (G_ab e_ab + G_ba e_ba). A pair adds to its two ends
+    with opposite signs.
 
     Args:
         probs: y, float (N, C, H, W).
@@ -79,16 +77,13 @@ def feature_gradient(
 
 
 def pair_energy(probs: Tensor, filtered: Tensor, total: Tensor, constant: int) -> Tensor:
-    """Return 1/2 sum_a (y_a . S_a - constant total_a), computed in bands of rows to save memory."""
+    """Return 1/2 sum_a (y_a . S_a - constant total_a), in bands of rows to save memory."""
     bands = zip(*(x.chunk(16, dim=2) for x in (probs, filtered, total)), strict=True)
     return 0.5 * torch.stack([((p * s).sum(1, keepdim=True) - constant * t).sum() for p, s, t in bands]).sum()
 
 
 def pairs(radius: int, height: int, width: int) -> Iterator[tuple[int, int, Window, Window]]:
-    """Yield (dy, dx, a, b) for half of the window: the slices a and b hold the two ends of all pairs at this offset.
-
-    The other half of the window is the mirror image.
-    """
+    """Yield (dy, dx, a, b) for one of each two opposite offsets; a and b slice the two ends of all its pairs."""
     for dy, dx in product(range(min(radius + 1, height)), range(-radius, radius + 1)):
         if (dy > 0 or dx > 0) and abs(dx) < width:
             a = (..., slice(0, height - dy), slice(max(0, -dx), width - max(0, dx)))
@@ -99,7 +94,7 @@ def pairs(radius: int, height: int, width: int) -> Iterator[tuple[int, int, Wind
 def kernels_between(
     features: Tensor, mixture: Mixture, dy: int, dx: int, a: Window, b: Window
 ) -> Iterator[tuple[Tensor, list[tuple[int, float]]]]:
-    """Yield each term w k(f_a, f_b) of K, (N, 1, h, w), with the channels it reads and their precisions."""
+    """Yield each term w k(f_a, f_b) of K, (N, 1, h, w), and the channels that it reads with their precisions."""
     floor = 0.5 * log(torch.finfo(features.dtype).tiny)  # negligible, yet not denormal: denormal numbers are slow
     for weight, spatial, channels in mixture.terms():
         exponent = torch.zeros_like(features[:, :1][a]) if channels else features.new_zeros(())

@@ -23,13 +23,13 @@ def pairwise_energy(
     Every window is unfolded, so memory grows with (2r + 1)^2.
 
     Args:
-        probs: y, float (N, C, H, W).
-        features: For each modality, (N, D, H, W), same dtype as ``probs``.
+        probs: y, float (N, C, H, W). All tensors have its dtype.
+        features: One map per modality, (N, D, H, W).
         kernels: Terms of the mixture K.
         radius: r, pixels.
         compatibility: mu, (C, C). ``None`` is the Potts model in the form of Eq. 11.
-        source: m^src as 0 or 1, (N, 1, H, W), same dtype as ``probs``.
-        destination: m^dst, same format as ``source``.
+        source: m^src, 0 or 1, (N, 1, H, W).
+        destination: m^dst, likewise.
     """
     n, _, h, w = probs.shape
     side = 2 * radius + 1

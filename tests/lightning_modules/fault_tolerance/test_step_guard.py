@@ -1,10 +1,14 @@
-"""Steps that are not finite and stop signals, in one process and in two. The script is one of the two."""
+"""Steps that are not finite and stop signals, in one process and in two.
+
+Run as a script, this file is the second process.
+"""
 
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +124,6 @@ def test_float16_stops_when_its_scale_falls_below_one(checkpointed: Trainer, loa
 
 def run_process(folder: Path) -> None:
     """Train twice: process 1 has a loss that is not finite at its second step, then it receives a signal."""
-    torch.set_num_threads(1)
     torch.manual_seed(0)
     images = torch.randint(256, (8, 3, 12, 16), dtype=torch.uint8)
     labels = torch.randint(4, (8, 12, 16), dtype=torch.uint8)
@@ -132,7 +135,8 @@ def run_process(folder: Path) -> None:
     for name in ("poisoned", "stopped"):
         callbacks: list[pl.Callback] = [StepGuard(), RegularCheckpoint()]
         callbacks += [SendSignal()] if name == "stopped" else []
-        options: dict[str, Any] = {"accelerator": "cpu", "devices": 2, "strategy": "ddp", "logger": False}
+        strategy = pl.strategies.DDPStrategy(timeout=timedelta(seconds=200))
+        options: dict[str, Any] = {"accelerator": "cpu", "devices": 2, "strategy": strategy, "logger": False}
         options |= dict.fromkeys(("enable_progress_bar", "enable_model_summary", "use_distributed_sampler"), False)
         trainer = pl.Trainer(**options, max_steps=4, callbacks=callbacks, default_root_dir=folder / name)
         rank = trainer.global_rank
@@ -145,17 +149,22 @@ def run_process(folder: Path) -> None:
     (folder / f"{rank}.txt").write_text("\n".join(f"{name}: {end}" for name, end in ended.items()))
 
 
-def test_two_processes_stop_at_the_same_step(tmp_path: Path) -> None:
+def test_two_processes_stop_at_the_same_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only process 1 has the loss that is not finite, or the signal. It trains on every second sample."""
     port = str(20_000 + os.getpid() % 10_000)  # below those that other sockets are given by the system
-    shared = {**os.environ, "OMP_NUM_THREADS": "1", "MASTER_ADDR": "localhost", "MASTER_PORT": port, "NODE_RANK": "0"}
+    shared = {"OMP_NUM_THREADS": "1", "MASTER_ADDR": "localhost", "MASTER_PORT": port, "NODE_RANK": "0"}
+    for name, value in {**shared, "LOCAL_RANK": "0"}.items():
+        monkeypatch.setenv(name, value)
     command = [sys.executable, __file__, str(tmp_path)]
-    processes = [
-        subprocess.Popen(command, env={**shared, "LOCAL_RANK": rank}, stderr=subprocess.PIPE, text=True)
-        for rank in ("0", "1")
-    ]
-    errors = [process.communicate(timeout=200)[1] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], errors[0][-2000:] + errors[1][-2000:]
+    environment = {**os.environ, "LOCAL_RANK": "1"}
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as other:
+        try:
+            run_process(tmp_path)
+        finally:
+            if torch.distributed.is_initialized():
+                torch.distributed.destroy_process_group()
+        _, errors = other.communicate(timeout=200)
+    assert other.returncode == 0, errors[-2000:]
     ends = [(tmp_path / f"{rank}.txt").read_text() for rank in range(2)]
     assert ends[0] == ends[1]
     poisoned, stopped = ends[0].splitlines()
@@ -165,4 +174,5 @@ def test_two_processes_stop_at_the_same_step(tmp_path: Path) -> None:
 
 
 if __name__ == "__main__":
+    torch.set_num_threads(1)
     run_process(Path(sys.argv[1]))
