@@ -181,8 +181,6 @@ def _sources(dataset: SegmentationDataset) -> list[Source]:
     sources = []
     for index in range(len(dataset)):
         path = dataset.image_file(index)
-        if path is None:
-            raise InputError(f"{dataset.name(index)} is decoded from no file; leave out --data.loader.image_cache.")
         source = _source(path)
         if source is None:
             raise InputError(f"{path} is missing; put it back.")

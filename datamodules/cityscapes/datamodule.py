@@ -11,8 +11,7 @@ from datamodules.datamodule import LoaderOptions, SegmentationDataModule
 from datamodules.dataset import SegmentationDataset
 from datamodules.io.click_files import Clicks, read_clicks
 from datamodules.io.errors import InputError
-from datamodules.io.images import image_size, read_image
-from datamodules.transforms import Image, Labels, RandomScaleCropFlip
+from datamodules.transforms import Labels, RandomScaleCropFlip
 from datamodules.validation import find_unlabeled
 
 CLICK_FILES = ("cityscapes_clicks.json", "cityscapes_synthetic_clicks.json")
@@ -44,15 +43,6 @@ class CityscapesDataset(SegmentationDataset):
     def image_file(self, index: int) -> Path:
         """Return the path of the image."""
         return self.files.image(self.split, self.names[index])
-
-    def shape(self, index: int) -> tuple[int, int]:
-        """Return (H, W) from the header of the image."""
-        width, height = image_size(self.image_file(index))
-        return height, width
-
-    def image(self, index: int) -> Image:
-        """Return uint8 (H, W, 3), RGB."""
-        return read_image(self.image_file(index))
 
     def dense_mask(self, index: int) -> LabelMap | None:
         """Return the dense mask, uint8 (H, W), or ``None`` for a test image."""

@@ -13,11 +13,11 @@ from datamodules.coco.file import VISIBLE, CocoFile
 from datamodules.coco.instances import compose
 from datamodules.dataset import SegmentationDataset
 from datamodules.io.errors import InputError
-from datamodules.io.images import image_size, read_image
+from datamodules.io.images import image_size
 from datamodules.sample import IGNORE_INDEX
 from datamodules.simulate_clicks import ClickSimulator
 from datamodules.simulate_scribbles import ScribbleSimulator
-from datamodules.transforms import Image, Labels
+from datamodules.transforms import Labels
 
 
 @dataclass(frozen=True)
@@ -52,10 +52,6 @@ class CocoDataset(SegmentationDataset):
     def image_file(self, index: int) -> Path:
         """Return the path of the image."""
         return self.folder / self.file.images[index].file_name
-
-    def image(self, index: int) -> Image:
-        """Return uint8 (H, W, 3), RGB."""
-        return read_image(self.image_file(index))
 
     def dense_mask(self, index: int) -> LabelMap:
         """Return the dense mask, uint8 (H, W)."""

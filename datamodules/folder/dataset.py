@@ -43,10 +43,6 @@ class FolderDataset(SegmentationDataset):
     def __len__(self) -> int:
         return len(self.images)
 
-    def name(self, index: int) -> str:
-        """Return the file name without its suffix."""
-        return self.images[index].stem
-
     def image_file(self, index: int) -> Path:
         """Return the path of the image."""
         return self.images[index]

@@ -57,6 +57,10 @@ class ShapesDataset(SegmentationDataset):
         """Return uint8 (size, size, 3), RGB."""
         return self._scenes[index][0]
 
+    def shape(self, index: int) -> tuple[int, int]:
+        """Return (size, size)."""
+        return self.size, self.size
+
     def dense_mask(self, index: int) -> LabelMap:
         """Return the dense mask, uint8 (size, size)."""
         return self._scenes[index][1]

@@ -8,8 +8,8 @@ from datamodules.annotations import Annotation, LabelMap, drop_outside, pixel_ce
 from datamodules.dataset import SegmentationDataset
 from datamodules.io.click_files import Clicks
 from datamodules.io.errors import InputError
-from datamodules.io.images import image_size, read_image, read_label_map
-from datamodules.transforms import Image, Labels
+from datamodules.io.images import read_label_map
+from datamodules.transforms import Labels
 from datamodules.voc.files import CLASSES, VOCFiles
 from datamodules.voc.scribblesup import ScribbleFiles
 
@@ -37,22 +37,9 @@ class VOCDataset(SegmentationDataset):
     def __len__(self) -> int:
         return len(self.names)
 
-    def name(self, index: int) -> str:
-        """Return the image name, YYYY_NNNNNN."""
-        return self.names[index]
-
     def image_file(self, index: int) -> Path:
         """Return the path of the image."""
         return self.files.image(self.names[index])
-
-    def shape(self, index: int) -> tuple[int, int]:
-        """Return (H, W) from the header of the image."""
-        width, height = image_size(self.image_file(index))
-        return height, width
-
-    def image(self, index: int) -> Image:
-        """Return uint8 (H, W, 3), RGB."""
-        return read_image(self.image_file(index))
 
     def dense_mask(self, index: int) -> LabelMap:
         """Return the dense mask, uint8 (H, W)."""
