@@ -1,9 +1,10 @@
 """COCO annotation files, read and validated.
 
-``pycocotools.coco`` accepts any JSON, so everything is validated here.
+``pycocotools.coco`` accepts any JSON. ``pycocotools.mask`` returns stray memory for RLE that does not fill its image.
 """
 
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -11,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from datamodules.io.errors import InputError
+from datamodules.io.json_files import read_json
 
 VISIBLE = 2  # visibility of a keypoint; 0 is not labeled, 1 is labeled but hidden
 
@@ -71,10 +73,7 @@ def read_coco(path: Path) -> CocoFile:
     Raises:
         InputError: The file is missing or malformed.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as JSON ({error}); pass a COCO annotation file.") from error
+    content = read_json(path, "pass a COCO annotation file")
     for key in ("images", "categories", "annotations"):
         items = content.get(key, [] if key == "annotations" else None) if isinstance(content, dict) else None
         if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
@@ -143,12 +142,12 @@ def _annotation(item: Mapping[str, Any], size: tuple[int, int], where: str) -> d
                     f"image with (H, W) {size}."
                 )
     elif isinstance(segmentation, dict):
-        counts: Any = segmentation.get("counts")
-        fills = isinstance(counts, str) or (_numbers(counts) and min(counts) >= 0 and sum(counts) == size[0] * size[1])
-        if segmentation.get("size") != list(size) or not fills:
+        runs = _run_lengths(segmentation.get("counts"))
+        valid = all(isinstance(run, int) and run >= 0 for run in runs) and sum(runs) == size[0] * size[1]
+        if segmentation.get("size") != list(size) or not valid:
             raise InputError(
-                f"{where} has RLE of size {segmentation.get('size')} that does not fill its image with (H, W) {size}; "
-                "export it at the size of the image."
+                f"{where} has RLE of size {segmentation.get('size')} that is malformed or does not fill its image with "
+                f"(H, W) {size}; export it again at the size of the image."
             )
     elif segmentation is not None:
         raise InputError(f"{where} has the segmentation {segmentation!r}; expected polygons or RLE.")
@@ -163,6 +162,25 @@ def _annotation(item: Mapping[str, Any], size: tuple[int, int], where: str) -> d
     used = {"id": item.get("id"), "category_id": item["category_id"], "crowd": bool(item.get("iscrowd"))}
     parts = {"segmentation": segmentation, "bbox": box, "keypoints": keypoints}
     return {**used, **{key: part for key, part in parts.items() if part}}
+
+
+def _run_lengths(counts: Any) -> list[Any]:
+    """Return the run lengths of RLE, or nothing if compressed ones are malformed.
+
+    A compressed number has 5 bits per character, lowest first; the sixth bit is set if another character follows. From
+    the fourth on, it is the difference to the run before the last.
+    """
+    if not isinstance(counts, str):
+        return counts if isinstance(counts, list) else []
+    if not re.fullmatch("([P-o]{0,6}[0-O])*", counts):
+        return []
+    runs: list[int] = []
+    for digits in re.findall("[P-o]*[0-O]", counts):
+        value = sum((ord(digit) - ord("0") & 31) << 5 * place for place, digit in enumerate(digits))
+        if digits[-1] >= "@":  # the highest bit is the sign
+            value -= 1 << 5 * len(digits)
+        runs.append(value + (runs[-2] if len(runs) > 2 else 0))
+    return runs
 
 
 def _numbers(values: Any, limit: float = 1e9) -> bool:

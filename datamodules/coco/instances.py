@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from pycocotools import mask as rle
 
 from datamodules.coco.file import CocoImage
-from datamodules.io.errors import InputError
 
 Region = NDArray[np.bool_]
 Instances = NDArray[np.int32]
@@ -44,17 +43,10 @@ def compose(image: CocoImage) -> Instances:
 
     Outside all instances, crowd regions and boxes are IGNORED and the rest is 0. An annotation with neither
     segmentation nor box could be anywhere, so nothing is 0 then.
-
-    Raises:
-        InputError: An RLE is malformed.
     """
     regions, ignored = dict[int, Region](), np.zeros(image.size, dtype=bool)
     for number, annotation in image.annotations().items():
-        try:
-            region = _region(annotation, image.size)
-        except (ValueError, OverflowError) as error:
-            message = f"Annotation {annotation['id']} of image {image.file_name} has malformed RLE; export it again."
-            raise InputError(message) from error
+        region = _region(annotation, image.size)
         if annotation["crowd"] or "segmentation" not in annotation:
             ignored |= region
         else:

@@ -1,12 +1,12 @@
 """The text files of a folder: class names and weak labels."""
 
-import json
 from collections.abc import Container
 from pathlib import Path
 
 from datamodules.annotations import Annotation, from_json
 from datamodules.io.errors import InputError
 from datamodules.io.images import naming
+from datamodules.io.json_files import read_json
 
 
 def read_class_names(path: Path) -> list[str]:
@@ -38,10 +38,11 @@ def read_vectors(path: Path, images: Container[str], num_classes: int) -> dict[s
     Raises:
         InputError: The file has another form, or names an image or a class that does not exist.
     """
+    form = '{"NAME": [{"class": 1, "points": [[x, y], ...]}, ...], ...}'
+    content = read_json(path, f"write {form}")
     try:
-        vectors = {name: from_json(items) for name, items in json.loads(path.read_text()).items()}
+        vectors = {name: from_json(items) for name, items in content.items()}
     except (ValueError, AttributeError, TypeError, OverflowError) as error:
-        form = '{"NAME": [{"class": 1, "points": [[x, y], ...]}, ...], ...}'
         raise InputError(f"{path} is not of the form {form}: {error}") from error
     for name, annotations in vectors.items():
         if name not in images:

@@ -1,6 +1,5 @@
 """Published click files: ``{"NAME": [{"x": 12.5, "y": 34.0, "cls": 3}, ...], ...}``."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ import numpy as np
 
 from datamodules.annotations import Annotation
 from datamodules.io.errors import InputError
-from datamodules.io.json_files import write_json
+from datamodules.io.json_files import read_json, write_json
 from datamodules.sample import IGNORE_INDEX
 
 FORM = '{"NAME": [{"x": 12.5, "y": 34.0, "cls": 3}, ...], ...}'
@@ -19,21 +18,16 @@ Clicks = dict[str, list[Annotation]]
 
 
 def read_clicks(path: Path, classes: Mapping[int, int]) -> Clicks:
-    """Return the clicks of each image, in file order. Clicks outside their image are kept.
+    """Read the clicks of each image, in file order, including clicks outside their image.
 
     Args:
         path: Click file. Other keys of a click, such as "rank", are ignored.
-        classes: Class index of each value of "cls". Clicks with class IGNORE_INDEX are dropped.
+        classes: Class index of each "cls". Clicks of class IGNORE_INDEX are dropped.
 
     Raises:
         InputError: The file is missing or malformed, or a class is not in ``classes``.
     """
-    try:
-        content = json.loads(path.read_bytes())
-    except FileNotFoundError as error:
-        raise InputError(f"{path} does not exist; see: gatedcrf data download --help.") from error
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as JSON ({error}); download it again.") from error
+    content = read_json(path, "see: gatedcrf data download --help")
     if not isinstance(content, dict) or not all(isinstance(items, list) for items in content.values()):
         raise InputError(f"{path} is not of the form {FORM}.")
     clicks: Clicks = {}

@@ -134,5 +134,5 @@ def test_wrong_vectors_are_refused_with_the_file_named(folder: Folder, tree: Pat
 
 def test_text_that_is_no_json_is_refused_with_the_file_named(folder: Folder, tree: Path) -> None:
     (tree / "clicks.json").write_text('{"train.0": [')
-    with pytest.raises(ValueError, match=r"clicks\.json is not of the form"):
+    with pytest.raises(ValueError, match=r"clicks\.json cannot be read as JSON .*; write \{\"NAME\": "):
         folder().prepare_data()
