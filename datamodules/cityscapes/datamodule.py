@@ -12,7 +12,7 @@ from datamodules.dataset import SegmentationDataset
 from datamodules.io.click_files import Clicks, read_clicks
 from datamodules.io.errors import InputError
 from datamodules.transforms import Labels, RandomScaleCropFlip
-from datamodules.validation import find_unlabeled
+from datamodules.validation import find_problems
 
 CLICK_FILES = ("cityscapes_clicks.json", "cityscapes_synthetic_clicks.json")
 
@@ -125,12 +125,8 @@ class CityscapesDataModule(SegmentationDataModule):
         return self.val_split()
 
     def quick_problems(self, split: str) -> Iterator[InputError]:
-        """Yield cities whose number of images differs from the published one, and training images without clicks.
-
-        Args:
-            split: "train", "val" or "predict".
-        """
+        """Yield cities whose number of images differs from the published one, and training images without clicks."""
         if self.published_split and split in PUBLISHED:
             yield from self.files.unpublished(split)
         if split == "train" and self.weak is not None:
-            yield from find_unlabeled(self.train_split(), self.weak)
+            yield from find_problems(self.train_split(), training=True, skip=self.weak)

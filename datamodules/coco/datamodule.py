@@ -92,11 +92,7 @@ class CocoDataModule(SegmentationDataModule):
         return file
 
     def quick_problems(self, split: str) -> Iterator[InputError]:
-        """Yield a file without the required annotations, and images that are missing or of another size.
-
-        Args:
-            split: "train", "val" or "predict".
-        """
+        """Yield files without the required annotations, and images that are missing or have another size."""
         images = {"train": self.train_split, "val": self.val_split, "predict": self.predict_split}[split]()
         file = images.file
         if split != "predict" and not file.annotated:

@@ -295,7 +295,7 @@ def from_studio(*results: Any, **changes: Any) -> Callable[[Path], Any]:
         (from_studio(POINT, data={"image": "a.txt"}), r"the images \[\]; expected one image per task"),
         (
             from_studio(POINT, data={"image": "a.png", "other": "b.png"}),
-            r"the images \['a.png', 'b.png'\]; expected one image",
+            r"the images \['a.png', 'b.png'\]; expected",
         ),
         (from_studio(POINT, data=None), "task 12 lacks .*; export it from Label Studio as JSON"),
         (
