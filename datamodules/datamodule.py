@@ -140,14 +140,11 @@ class SegmentationDataModule(LightningDataModule, ABC):
         if trainer.max_steps < 1:
             raise InputError("The learning rate depends on the number of steps; pass --trainer.max_steps.")
         if batch_size % devices or batch_size < 2 * devices:
-            raise InputError(
-                f"batch_size {batch_size} cannot be shared by {devices} devices; use a multiple of "
-                "their number with at least 2 samples each, which BatchNorm needs."
-            )
+            remedy = "use a multiple of their number; BatchNorm needs at least 2 samples per device"
+            raise InputError(f"batch_size {batch_size} cannot be shared by {devices} devices; {remedy}.")
         samples = batch_size * per_step
-        rank_zero_info(
-            f"Samples per step: {batch_size // devices} per device x {devices} devices x {per_step} batches = {samples}"
-        )
+        share = batch_size // devices
+        rank_zero_info(f"Samples per step: {share} per device x {devices} devices x {per_step} batches = {samples}")
         if per_step > 1:
             rank_zero_warn(
                 f"BatchNorm sees batches of {batch_size} samples and not the {samples} of a step, as "

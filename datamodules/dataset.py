@@ -61,18 +61,20 @@ class SegmentationDataset(ABC):
     def problem(self, index: int, training: bool) -> InputError | None:
         """Read an image and its labels, for training or evaluation, and return the first error."""
         try:
-            size = self.image(index).shape[:2]
+            image = self.image(index)
             labels = self.weak_labels(index) if training else self.dense_mask(index)
+            if isinstance(labels, np.ndarray):
+                check_size(labels, image, self.name(index))
         except InputError as error:
             return error
-        if isinstance(labels, np.ndarray) and labels.shape != size:
-            return InputError(
-                f"The labels of {self.name(index)} are {labels.shape[1]} x {labels.shape[0]} but its image is "
-                f"{size[1]} x {size[0]}; export them at the size of the image.",
-                "size differs",
-                self.name(index),
-            )
         return None
+
+
+def check_size(labels: LabelMap, image: Image, place: str) -> None:
+    """Raise :class:`InputError` if a label map and its image differ in size."""
+    if labels.shape != image.shape[:2]:
+        sizes = f"labels of (H, W) {labels.shape}, but an image of {image.shape[:2]}"
+        raise InputError(f"{place} has {sizes}; export the labels at that size.", "size differs", place)
 
 
 @dataclass(frozen=True)

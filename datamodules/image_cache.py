@@ -104,9 +104,8 @@ def build_cache(dataset: SegmentationDataset, folder: Path) -> None:
                 _write(dataset, sources, path)
                 _remove_replaced(dataset.image_version(), set(sources), path)
     except OSError as error:
-        raise InputError(
-            f"{folder} cannot hold decoded images ({error}); name another folder with --data.loader.image_cache."
-        ) from error
+        remedy = "name another folder with --data.loader.image_cache"
+        raise InputError(f"{folder} cannot hold decoded images ({error}); {remedy}.") from error
 
 
 def _write(dataset: SegmentationDataset, sources: list[Source], path: Path) -> None:
@@ -115,10 +114,8 @@ def _write(dataset: SegmentationDataset, sources: list[Source], path: Path) -> N
     *offsets, total = accumulate((3 * height * width for height, width in shapes), initial=0)
     free = shutil.disk_usage(path.parent).free
     if total > free:
-        raise InputError(
-            f"The decoded images take {total / GIB:.2f} GiB but {path.parent} has {free / GIB:.2f} GiB free; free "
-            "some, or name a folder on another disk with --data.loader.image_cache."
-        )
+        problem = f"The decoded images take {total / GIB:.2f} GiB but {path.parent} has {free / GIB:.2f} GiB free"
+        raise InputError(f"{problem}; free some, or name a folder on another disk with --data.loader.image_cache.")
     part = path.with_suffix(".part")
 
     def store(index: int) -> None:

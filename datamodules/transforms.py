@@ -81,9 +81,7 @@ class RandomScaleCropFlip:
         if isinstance(labels, list):
             inside = drop_outside(labels, (height, width))
             target = rasterize(inside, valid.shape, stroke_width, matrix)
-            if (
-                padded
-            ):  # wide clicks and scribbles stop at the border of the image, on which a click keeps its own pixel
+            if padded:  # strokes end at the border of the image, but a click on it keeps its own pixel
                 clicks = [annotation for annotation in inside if annotation.is_click]
                 target = np.where(valid, target, rasterize(clicks, valid.shape, 1, matrix))
         else:
@@ -107,14 +105,7 @@ class RandomScaleCropFlip:
 
 
 def to_sample(planes: Image, target: LabelMap, valid: NDArray[np.bool_], name: str) -> Sample:
-    """Wrap arrays into a sample without copying.
-
-    Args:
-        planes: uint8 (3, H, W), RGB.
-        target: uint8 (H, W), class index or IGNORE_INDEX.
-        valid: bool (H, W).
-        name: Name of the image.
-    """
+    """Wrap arrays into a sample without copying. ``planes`` is uint8 (3, H, W), RGB."""
     return Sample(
         image=torch.from_numpy(planes), target=torch.from_numpy(target), valid=torch.from_numpy(valid), name=name
     )
@@ -134,13 +125,7 @@ def _to_indices(matrix: Matrix) -> Matrix:
 def _along(centers: Matrix, axis: int, side: int, crop: int) -> tuple[slice, slice]:
     """Return the pixels of the image that are read along x (axis 0) or y (axis 1), and the valid pixels of the crop.
 
-    A pixel of the crop is valid if its nearest neighbor lies in the image. OpenCV breaks ties.
-
-    Args:
-        centers: (2, 3), map of indices.
-        axis: 0 or 1.
-        side: Width or height of the image, pixels.
-        crop: Side of the crop, pixels.
+    A pixel of the crop is valid if its nearest neighbor lies in the image of ``side`` pixels. OpenCV breaks ties.
     """
     scale, offset = float(centers[axis, axis]), float(centers[axis, 2])
     ends = (-offset / scale, (crop - 1 - offset) / scale)

@@ -37,7 +37,7 @@ class CityscapesDataset(SegmentationDataset):
         return len(self.names)
 
     def name(self, index: int) -> str:
-        """Return the image name, CITY_SEQUENCE_FRAME."""
+        """Return CITY_SEQUENCE_FRAME."""
         return self.names[index]
 
     def image_file(self, index: int) -> Path:
@@ -45,15 +45,11 @@ class CityscapesDataset(SegmentationDataset):
         return self.files.image(self.split, self.names[index])
 
     def dense_mask(self, index: int) -> LabelMap | None:
-        """Return the dense mask, uint8 (H, W), or ``None`` for a test image."""
+        """Return the mask, or ``None`` for a test image."""
         return None if self.split == "test" else self.files.dense_mask(self.split, self.names[index])
 
     def weak_labels(self, index: int) -> Labels:
-        """Return the clicks, or the dense mask, uint8 (H, W).
-
-        Raises:
-            InputError: The click file has no entry for the image.
-        """
+        """Return the clicks or the mask."""
         name = self.names[index]
         if self.clicks is None:
             return self.files.dense_mask(self.split, name)
@@ -105,9 +101,8 @@ class CityscapesDataModule(SegmentationDataModule):
         paths = [self.files.root / name for name in CLICK_FILES] if self.clicks is None else [self.clicks]
         path = next((path for path in paths if path.exists()), None)
         if path is None:
-            raise InputError(
-                f"{paths[0]} does not exist; simulate it: gatedcrf data cityscapes-clicks {self.files.root}"
-            )
+            command = f"gatedcrf data cityscapes-clicks {self.files.root}"
+            raise InputError(f"{paths[0]} does not exist; simulate it: {command}")
         return read_clicks(path, TRAIN_IDS)
 
     def train_split(self) -> CityscapesDataset:

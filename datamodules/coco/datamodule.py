@@ -74,10 +74,8 @@ class CocoDataModule(SegmentationDataModule):
         self._val_file = read_coco(Path(val_annotations))
         self.class_names = [*(["background"] if background else []), *self._val_file.categories.values()]
         if len(set(self.class_names)) < self.num_classes:
-            raise InputError(
-                f"{val_annotations} has a category 'background' besides class 0 of that name; rename it, or pass "
-                "--data.background=false if it labels the background."
-            )
+            remedy = "rename it, or pass --data.background=false if it labels the background"
+            raise InputError(f"{val_annotations} has a category 'background' besides class 0 of that name; {remedy}.")
         if not 2 <= self.num_classes < IGNORE_INDEX:
             raise InputError(f"{val_annotations} has {self.num_classes} classes; expected 2 to 254.")
 
@@ -85,10 +83,9 @@ class CocoDataModule(SegmentationDataModule):
     def _train_file(self) -> CocoFile:
         file = read_coco(self.train_annotations)
         if file.categories != self._val_file.categories:
+            names = f"{file.path} and {self._val_file.path}"
             differing = sorted(file.categories.items() ^ self._val_file.categories.items())
-            raise InputError(
-                f"{file.path} and {self._val_file.path} differ in categories: {differing[:4]}; export them together."
-            )
+            raise InputError(f"{names} differ in categories: {differing[:4]}; export them together.")
         return file
 
     def quick_problems(self, split: str) -> Iterator[InputError]:

@@ -46,7 +46,7 @@ class CocoDataset(SegmentationDataset):
         return len(self.file.images)
 
     def name(self, index: int) -> str:
-        """Return the path inside the image folder, without suffix."""
+        """Return the path in the image folder, without suffix."""
         return self.file.images[index].name
 
     def image_file(self, index: int) -> Path:
@@ -54,14 +54,14 @@ class CocoDataset(SegmentationDataset):
         return self.folder / self.file.images[index].file_name
 
     def dense_mask(self, index: int) -> LabelMap:
-        """Return the dense mask, uint8 (H, W)."""
+        """Return the mask, uint8 (H, W)."""
         labels = np.full(len(self.file.images[index].annotations()) + 2, IGNORE_INDEX, dtype=np.uint8)
         for value, label in self._classes(index).items():
             labels[value] = label
         return np.asarray(labels[compose(self.file.images[index])])  # IGNORED is the last
 
     def weak_labels(self, index: int) -> Labels:
-        """Return the training labels: clicks or scribbles, simulated on first use, or uint8 (H, W)."""
+        """Return the labels of the supervision, simulated on first use."""
         if self.simulator is None:
             return self.dense_mask(index)
         if index not in self._simulated:
@@ -109,19 +109,13 @@ class CocoDataset(SegmentationDataset):
             with PILImage.open(path) as picture:
                 if picture.size == image.size[::-1]:
                     remedy = "the annotations ignore its EXIF orientation; remove that: exiftool -Orientation= FILE"
-            return InputError(
-                f"{path} has (H, W) {(height, width)}, but {self.file.path} has {image.size}; {remedy}.",
-                "size differs",
-                path,
-            )
+            message = f"{path} has (H, W) {(height, width)}, but {self.file.path} has {image.size}; {remedy}."
+            return InputError(message, "size differs", path)
         for annotation in image.annotations().values():
             if not (self.ignore_boxes or annotation["crowd"] or "segmentation" in annotation):
-                return InputError(
-                    f"{self.file.path}, annotation {annotation['id']} has no segmentation; add one, or pass "
-                    "--data.ignore_boxes=true to leave the pixels of its box unlabeled.",
-                    "box without segmentation",
-                    path,
-                )
+                message = f"{self.file.path}, annotation {annotation['id']} has no segmentation; add one, or leave its "
+                message += "box unlabeled: --data.ignore_boxes=true"
+                return InputError(message, "box without segmentation", path)
         return None
 
     def _classes(self, index: int) -> dict[int, int]:

@@ -109,18 +109,14 @@ def _images(items: list[dict[str, Any]], path: Path) -> dict[int, CocoImage]:
         image = CocoImage(_field(item, "id", int, where), _field(item, "file_name", str, where), size)
         inside = PurePosixPath(image.file_name)
         if min(size) < 1 or inside.is_absolute() or ".." in inside.parts or not inside.stem:
-            raise InputError(
-                f"{where} has file_name {image.file_name!r} and (H, W) {size}; expected a path inside the image folder "
-                "and a positive size."
-            )
+            remedy = "expected a path inside the image folder and a positive size"
+            raise InputError(f"{where} has file_name {image.file_name!r} and (H, W) {size}; {remedy}.")
         if image.id in images:
             raise InputError(f"{where} is not unique; give each image its own id.")
         images[image.id] = image
     for name, count in Counter(image.name for image in images.values()).items():
         if count > 1:
-            raise InputError(
-                f"{path} has {count} images {name!r}; rename all but one, as predictions have these names."
-            )
+            raise InputError(f"{path} has {count} images {name!r}; rename all but one, as predictions go by name.")
     return images
 
 
@@ -135,28 +131,22 @@ def _annotation(item: Mapping[str, Any], size: tuple[int, int], where: str) -> d
     segmentation, box, keypoints = (item.get(key) or None for key in ("segmentation", "bbox", "keypoints"))
     if isinstance(segmentation, list):
         for polygon in segmentation:
-            # points far outside, in other units say, would take memory to draw
+            # pycocotools would allocate memory for points far outside, for example in other units
             if not _numbers(polygon, 2 * max(size)) or len(polygon) % 2 or len(polygon) < 6:
-                raise InputError(
-                    f"{where} has the polygon {str(polygon)[:60]}; expected [x, y, x, y, x, y, ...] in pixels of an "
-                    f"image with (H, W) {size}."
-                )
+                remedy = f"expected [x, y, x, y, x, y, ...] in pixels of an image with (H, W) {size}"
+                raise InputError(f"{where} has the polygon {str(polygon)[:60]}; {remedy}.")
     elif isinstance(segmentation, dict):
-        runs = _run_lengths(segmentation.get("counts"))
+        stated, runs = segmentation.get("size"), _run_lengths(segmentation.get("counts"))
         valid = all(isinstance(run, int) and run >= 0 for run in runs) and sum(runs) == size[0] * size[1]
-        if segmentation.get("size") != list(size) or not valid:
-            raise InputError(
-                f"{where} has RLE of size {segmentation.get('size')} that is malformed or does not fill its image with "
-                f"(H, W) {size}; export it again at the size of the image."
-            )
+        if stated != list(size) or not valid:
+            problem = f"is malformed or does not fill its image with (H, W) {size}"
+            raise InputError(f"{where} has RLE of size {stated} that {problem}; export it again at that size.")
     elif segmentation is not None:
         raise InputError(f"{where} has the segmentation {segmentation!r}; expected polygons or RLE.")
     if box and (not _numbers(box) or len(box) != 4 or min(box[2:]) < 0):
         raise InputError(f"{where} has the bbox {box!r}; expected [x, y, width, height].")
     if keypoints and (not _numbers(keypoints) or len(keypoints) % 3 or not {0, 1, VISIBLE}.issuperset(keypoints[2::3])):
-        raise InputError(
-            f"{where} has the keypoints {keypoints!r}; expected [x, y, v, ...] with v = 0, 1 or {VISIBLE}."
-        )
+        raise InputError(f"{where} has the keypoints {keypoints!r}; expected [x, y, v, ...] with v = 0, 1 or 2.")
     if not (segmentation or box or keypoints):
         raise InputError(f"{where} has no segmentation, bbox or keypoints; remove it.")
     used = {"id": item.get("id"), "category_id": item["category_id"], "crowd": bool(item.get("iscrowd"))}

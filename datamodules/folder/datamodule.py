@@ -95,7 +95,7 @@ class FolderDataModule(SegmentationDataModule):
         return self._split("train", self._weak_files()) if split == "train" else self.val_split()
 
     def train_split(self) -> FolderDataset:
-        """Return the training images with the labels of the chosen supervision."""
+        """Return the training images with the labels of the supervision."""
         split = self._split("train", self._weak_files())
         return split if split.simulator is None else self._split("train", self._simulated(split))
 
@@ -130,9 +130,8 @@ class FolderDataModule(SegmentationDataModule):
         try:
             write_json(path, content)
         except OSError as error:
-            raise InputError(
-                f"{path} cannot be written ({error}); name another folder with --data.cache_dir."
-            ) from error
+            message = f"{path} cannot be written ({error}); name another folder with --data.cache_dir."
+            raise InputError(message) from error
 
     def _weak_files(self) -> dict[str, list[Annotation]] | Path | None:
         """Return the weak labels that are in files, if there are any."""

@@ -49,7 +49,6 @@ def read_vectors(path: Path, images: Container[str], num_classes: int) -> dict[s
             raise InputError(f"{path} labels {name!r}, but images/train has no such image; use names without suffix.")
         for annotation in annotations:
             if not 0 <= annotation.label < num_classes:
-                raise InputError(
-                    f"{path} gives {name!r} the class {annotation.label}; classes are 0 to {num_classes - 1}."
-                )
+                problem = f"gives {name!r} the class {annotation.label}"
+                raise InputError(f"{path} {problem}; classes are 0 to {num_classes - 1}.")
     return vectors

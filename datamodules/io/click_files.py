@@ -44,9 +44,8 @@ def _parse(item: Any, classes: Mapping[int, int], where: str) -> Annotation:
     except (KeyError, TypeError):
         valid = False
     if not valid:
-        raise InputError(
-            f"{where}: {item!r} is not a click with finite x and y and a cls of {min(classes)} to {max(classes)}."
-        )
+        form = f"a click with finite x and y and a cls of {min(classes)} to {max(classes)}"
+        raise InputError(f"{where}: {item!r} is not {form}.")
     return Annotation(label, np.array([[x, y]], dtype=np.float64))
 
 

@@ -49,10 +49,8 @@ def download(url: str, md5: str, folder: Path, timeout: float = TIMEOUT_S) -> Pa
         raise InputError(message) from error
     if (found := _md5(part)) != md5:
         part.unlink()
-        raise InputError(
-            f"{url} gave a file with MD5 sum {found} instead of {md5}, which was removed. Run the "
-            f"command again, {remedy}"
-        )
+        problem = f"gave a file with MD5 sum {found} instead of {md5}, which was removed"
+        raise InputError(f"{url} {problem}. Run the command again, {remedy}")
     part.replace(path)
     return path
 

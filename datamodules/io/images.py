@@ -37,11 +37,9 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
 @contextmanager
 def naming(path: Path, what: str) -> Iterator[None]:
-    """Convert any exception to an :class:`InputError` that names the file. Decoders raise exceptions of many types.
+    """Convert any exception to an :class:`InputError`: the file cannot be read as ``what``, for example "an image".
 
-    Args:
-        path: The file.
-        what: What it should hold, for example "an image".
+    Decoders raise exceptions of many types.
     """
     try:
         yield
@@ -51,15 +49,10 @@ def naming(path: Path, what: str) -> Iterator[None]:
 
 
 def in_threads(function: Callable[[int], T], length: int, text: str) -> Iterator[T]:
-    """Yield ``function(0)``, ``function(1)``, ... computed by threads, and show a progress bar.
+    """Yield ``function(index)`` for each index below ``length``, computed by threads, and show a progress bar.
 
-    Return only when the operating system has ended the threads. While they end they hold a lock of OpenCV, and a loader
+    Return after the operating system has ended the threads. An ending thread holds a lock of OpenCV, and a loader
     process forked in that moment would wait for it forever.
-
-    Args:
-        function: Runs in parallel where it releases the GIL, as decoders do.
-        length: Number of calls.
-        text: Label of the progress bar.
     """
     threads = list[int]()
     pool = ThreadPoolExecutor(initializer=lambda: threads.append(get_native_id()))
@@ -114,9 +107,8 @@ def read_image(path: Path) -> Image:
             if not mode.startswith(("I", "F")):  # Pillow clips more than 8 bits
                 ImageOps.exif_transpose(picture, in_place=True)
                 return np.array(picture if mode == "RGB" else picture.convert("RGB"))
-    raise InputError(
-        f"{path} has more than 8 bits per channel (mode {mode}); export it with 8 bits.", "more than 8 bits", path
-    )
+    message = f"{path} has more than 8 bits per channel (mode {mode}); export it with 8 bits."
+    raise InputError(message, "more than 8 bits", path)
 
 
 def _decode_plain_jpeg(content: bytes) -> Image | None:
@@ -152,17 +144,10 @@ def read_label_map(path: Path, num_classes: int) -> LabelMap:
     with naming(path, "a mask"), PILImage.open(path) as picture:
         mode, labels = picture.mode, np.array(picture)
     if mode not in ("P", "L", "I", "I;16"):
-        raise InputError(
-            f"{path} has mode {mode}; a mask holds one class index per pixel, as a palette or gray PNG.",
-            "colors instead of indices",
-            path,
-        )
+        message = f"{path} has mode {mode}; a mask holds one class index per pixel, as a palette or gray PNG."
+        raise InputError(message, "colors instead of indices", path)
     wrong = sorted(set(np.unique(labels).tolist()) - {*range(num_classes), IGNORE_INDEX})
     if wrong:
-        raise InputError(
-            f"{path} holds the values {wrong[:5]}; use 0 to {num_classes - 1} (the lines of classes.txt) and "
-            f"{IGNORE_INDEX} for unlabeled pixels.",
-            "value out of range",
-            path,
-        )
+        remedy = f"use 0 to {num_classes - 1}, the classes, and {IGNORE_INDEX} for unlabeled pixels"
+        raise InputError(f"{path} holds the values {wrong[:5]}; {remedy}.", "value out of range", path)
     return labels.astype(np.uint8)

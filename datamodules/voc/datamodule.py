@@ -125,6 +125,5 @@ class VOCDataModule(SegmentationDataModule):
         for path in paths:
             if path.exists():
                 return path
-        raise InputError(
-            f"{paths[0]} does not exist; see gatedcrf data download scribblesup, or pass --data.scribbles=PATH."
-        )
+        remedy = "see: gatedcrf data download scribblesup, or pass --data.scribbles=PATH"
+        raise InputError(f"{paths[0]} does not exist; {remedy}.")

@@ -42,15 +42,11 @@ class VOCDataset(SegmentationDataset):
         return self.files.image(self.names[index])
 
     def dense_mask(self, index: int) -> LabelMap:
-        """Return the dense mask, uint8 (H, W)."""
+        """Return the mask, uint8 (H, W)."""
         return self.files.dense_mask(self.names[index])
 
     def weak_labels(self, index: int) -> Labels:
-        """Return the training labels: clicks or scribbles, or uint8 (H, W).
-
-        Raises:
-            InputError: The image has no labels, or they are malformed or for another image size.
-        """
+        """Return the labels of the supervision."""
         name = self.names[index]
         if self.weak is None:
             return self.dense_mask(index)
@@ -71,10 +67,7 @@ class VOCDataset(SegmentationDataset):
         name, actual = self.names[index], self.shape(index)
         scribbles, size = files.read(name)
         if size != actual:
-            raise InputError(
-                f"{files.path}: the scribbles of {name} are for (H, W) {size}, but {self.image_file(index)} has "
-                f"{actual}; download both again.",
-                "size differs",
-                name,
-            )
+            problem = f"are for (H, W) {size}, but {self.image_file(index)} has {actual}"
+            message = f"{files.path}: the scribbles of {name} {problem}; download both again."
+            raise InputError(message, "size differs", name)
         return [Annotation(s.label, pixel_centers(s.points)) for s in scribbles]

@@ -32,7 +32,7 @@ TAGS = (
 
 @dataclass(frozen=True)
 class ScribbleFiles:
-    """XML files by image name.
+    """XML files by image name. Methods raise :class:`InputError` for a missing or malformed file.
 
     Args:
         path: ``scribble_annotation.zip`` (with ``pascal_2012/NAME.xml``), the folder it unpacks to, or a zip or a
@@ -43,11 +43,7 @@ class ScribbleFiles:
 
     @cached_property
     def members(self) -> dict[str, str]:
-        """Path inside ``path`` of the XML file of each image.
-
-        Raises:
-            InputError: ``path`` cannot be read or has no such files.
-        """
+        """Path of the XML file of each image, relative to ``path``."""
         if self.path.is_dir():
             names = [str(p.relative_to(self.path)) for p in self.path.rglob("*.xml")]
         else:
@@ -66,11 +62,7 @@ class ScribbleFiles:
         return {PurePosixPath(name).stem: name for name in sorted(chosen)}
 
     def read(self, name: str) -> tuple[list[Annotation], tuple[int, int]]:
-        """Return the scribbles of an image in file order, in pixel indices, and (H, W) as stated in the file.
-
-        Raises:
-            InputError: The file is missing or malformed.
-        """
+        """Return the scribbles of an image in file order, in pixel indices, and (H, W) as stated in the file."""
         if name not in self.members:
             raise InputError(f"{self.path} has no scribbles of {name}; download it again.", "no labels", name)
         member = self.members[name]
