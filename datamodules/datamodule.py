@@ -18,7 +18,7 @@ from datamodules.dataset import AugmentedCrops, SegmentationDataset, WholeImages
 from datamodules.image_cache import CachedImages, build_cache
 from datamodules.io.errors import InputError, distinct, refuse
 from datamodules.sample import Sample
-from datamodules.sampler import ShardSampler, StreamBatchSampler
+from datamodules.sampler import StreamBatchSampler
 from datamodules.transforms import RandomScaleCropFlip
 from datamodules.validation import CheckReport, count_labels, find_problems
 
@@ -177,7 +177,7 @@ class SegmentationDataModule(LightningDataModule, ABC):
         trainer, length = self._trainer(), len(split)
         if length < trainer.world_size:
             raise InputError(f"{length} images cannot be shared by {trainer.world_size} devices; use fewer devices.")
-        sampler = ShardSampler(length, trainer.global_rank, trainer.world_size)
+        sampler = range(trainer.global_rank, length, trainer.world_size)  # DistributedSampler would repeat images
         return DataLoader(WholeImages(split), batch_size=1, sampler=sampler, **self._workers())
 
     def _trainer(self) -> Trainer:

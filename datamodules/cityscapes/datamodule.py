@@ -68,9 +68,6 @@ class CityscapesDataModule(SegmentationDataModule):
         clicks: Click file of ``gatedcrf data cityscapes-clicks`` or of the authors. ``None`` looks in ``root``.
         published_split: Compare the number of images of each city with the published one.
         augmentation: See :class:`SegmentationDataModule`, also for the remaining arguments.
-
-    Raises:
-        InputError: The supervision is unknown.
     """
 
     supervisions = ("clicks", "full")

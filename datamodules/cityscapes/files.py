@@ -18,9 +18,9 @@ CLASSES = (
     *("terrain", "sky", "person", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle"),
 )
 LABEL_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
-"""labelId of each class index. All other labelIds are void."""
+"""labelId of each class index; the others are void."""
 THINGS = frozenset(range(11, 19))
-"""Class indices of objects, which have instance annotations."""
+"""Classes with instance annotations."""
 TRAIN_IDS = {label: LABEL_IDS.index(label) if label in LABEL_IDS else IGNORE_INDEX for label in range(-1, 34)}
 """Class index of each labelId, or IGNORE_INDEX."""
 PUBLISHED = {

@@ -102,9 +102,7 @@ class CocoDataModule(SegmentationDataModule):
 
     def train_split(self) -> CocoDataset:
         """Return the training images with the labels of the supervision."""
-        simulator: ClickSimulator | ScribbleSimulator | None = self.clicks
-        if self.supervision in ("scribbles", "full"):
-            simulator = self.scribbles if self.supervision == "scribbles" else None
+        simulator = {"scribbles": self.scribbles, "full": None}.get(self.supervision, self.clicks)
         keypoints_only = self.supervision == "keypoints"
         ignore_boxes = self.ignore_boxes or keypoints_only
         return CocoDataset(self.images, self._train_file, self.background, ignore_boxes, simulator, keypoints_only)

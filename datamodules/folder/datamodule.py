@@ -40,8 +40,8 @@ class FolderDataModule(SegmentationDataModule):
         supervision: Labels to train with: "clicks", "scribbles" or "full".
         click_simulator: Makes clicks where there is no file of them. Its ``min_area`` is in pixels of these images.
         scribble_simulator: Makes scribbles where there are none.
-        max_side: Reduce larger images to this longest side, pixels, when they are read: for photographs of many
-            megapixels and for small machines. mIoU and predictions then refer to the reduced images.
+        max_side: Reduce larger images to this longest side, pixels, when they are read. mIoU and predictions then
+            refer to the reduced images.
         cache_dir: Folder of simulated labels and of the result of the check; ``None`` is ``root/.gatedcrf``.
         augmentation: This and the remaining arguments: see :class:`SegmentationDataModule`.
 

@@ -1,8 +1,4 @@
-"""Image files.
-
-Pillow raises on truncated files and returns palette PNGs as indices. OpenCV decodes plain JPEGs to the same pixels in
-two thirds of the time.
-"""
+"""Image files. OpenCV decodes plain JPEGs to the same pixels as Pillow, in two thirds of the time."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -68,7 +64,7 @@ def list_images(folder: Path) -> list[Path]:
     """Return the image files of a folder, sorted by name.
 
     Raises:
-        InputError: The folder is missing or holds no images, or two files differ only in their suffix.
+        InputError: The folder is missing or has no images, or two files differ only in their suffix.
     """
     if not folder.is_dir():
         raise InputError(f"There is no folder {folder}; create it and put images into it.")
@@ -114,7 +110,7 @@ def read_image(path: Path) -> Image:
 def _decode_plain_jpeg(content: bytes) -> Image | None:
     """Return uint8 (H, W, 3), RGB, or ``None`` if Pillow must read the file.
 
-    Those are truncated files, which OpenCV fills with gray; files with metadata, which may hold an orientation; and
+    Pillow reads truncated files, which OpenCV fills with gray, files with metadata, which may hold an orientation, and
     files that do not have three channels.
     """
     if not content.startswith(b"\xff\xd8") or not content.endswith(b"\xff\xd9"):

@@ -38,9 +38,6 @@ class VOCDataModule(SegmentationDataModule):
         augmentation: See :class:`SegmentationDataModule`, also for ``loader`` and ``seed``.
         stroke_width: Width of clicks and strokes, pixels of the crop. ``None`` is 1 for clicks and 3 for scribbles,
             Sec. 4.1.
-
-    Raises:
-        InputError: The supervision is unknown.
     """
 
     supervisions = ("clicks", "scribbles", "full")
