@@ -34,8 +34,8 @@ class RandomScaleCropFlip:
         crop: Side of the square output, pixels.
         scale: Bounds of the uniform zoom of the image, as in DeepLab.
         flip: Probability of the horizontal flip.
-        window_scale: Draw the inverse of the zoom from ``scale``, as the authors' code does: the side of the window in
-            the image over ``crop``. Images are then reduced more often than enlarged.
+        window_scale: Draw the inverse of the zoom from ``scale``, as the authors' code does. Images are then reduced
+            more often than enlarged.
 
     Raises:
         InputError: ``crop`` is below 1, or ``scale`` is not positive and in order.
@@ -92,7 +92,7 @@ class RandomScaleCropFlip:
     def draw_matrix(self, height: int, width: int, rng: np.random.Generator) -> Matrix:
         """Draw the (3, 3) map from input to output coordinates.
 
-        The crop lies inside the scaled image where it fits, and the image is centered in the crop where it does not.
+        Along each axis, the crop lies inside the scaled image or, if that is smaller, is centered on it.
         """
         drawn = rng.uniform(*self.scale)
         zoom = 1 / drawn if self.window_scale else drawn
@@ -142,7 +142,7 @@ def _along(centers: Matrix, axis: int, side: int, crop: int) -> tuple[slice, sli
 
 
 def _warp(image: Image, centers: Matrix, window: tuple[slice, slice], crop: int) -> Image:
-    """Return the bilinear crop, uint8 (3, crop, crop). Edge pixels are repeated: black would bleed into valid pixels.
+    """Return the bilinear crop, uint8 (3, crop, crop). Repeat edge pixels: black would bleed into valid pixels.
 
     OpenCV warps four channels in half the time of three, to the same values. Only ``window`` is read and converted.
     """

@@ -20,7 +20,7 @@ class LabelCounts:
 
     Args:
         images: Number of labeled images per class.
-        labels: Number of clicks per class, or of pixels in images with scribbles or masks.
+        labels: Number of clicks per class, or of labeled pixels in images with scribbles or masks.
         unlabeled: Names of images without any label.
         outside: Number of clicks outside their image, by image name.
     """
@@ -39,12 +39,12 @@ class CheckReport(NamedTuple):
 
 
 def find_problems(split: SegmentationDataset, training: bool, skip: Container[str] = ()) -> list[InputError]:
-    """Read every image of a split and return the errors.
+    """Read every image of a split, except those named in ``skip``, and return the errors.
 
     Args:
         split: Images to read.
         training: Read the labels for training instead of the dense masks.
-        skip: Names of images that are not read.
+        skip: Image names.
     """
     indices = [index for index in range(len(split)) if split.name(index) not in skip]
     found = in_threads(lambda place: split.problem(indices[place], training), len(indices), "Checking")

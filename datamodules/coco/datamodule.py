@@ -23,22 +23,22 @@ from datamodules.transforms import RandomScaleCropFlip
 class CocoDataModule(SegmentationDataModule):
     """Images with COCO annotations.
 
-    Categories, sorted by id, are the classes from 1, or from 0 without a background. Smaller instances lie on top of
-    larger ones. Crowd regions are unlabeled. Images are rotated as their EXIF orientation says.
+    The classes are the categories in order of id. Smaller instances lie on top of larger ones. Crowd regions are
+    unlabeled. Images are rotated by their EXIF orientation.
 
     Args:
         images: Folder of the training images.
         train_annotations: COCO file of the training images. Prediction does not read it.
         val_annotations: COCO file of the validation images, with the same categories. Prediction uses these images.
-        supervision: Training labels: "clicks" (visible keypoints, and a simulated click on each visible part of an
-            instance without keypoints), "keypoints" (visible keypoints, and simulated clicks on the background),
-            "scribbles" (simulated) or "full".
-        background: Whether pixels outside all instances are class 0, "background", or unlabeled.
-        ignore_boxes: Accept boxes without a segmentation, and leave their pixels unlabeled. Always so in training with
-            keypoints.
+        supervision: Training labels: "clicks" (visible keypoints; simulated clicks on instances without keypoints and
+            on the background), "keypoints" (visible keypoints; simulated clicks on the background), "scribbles"
+            (simulated) or "full".
+        background: Make pixels outside all instances class 0, "background", instead of unlabeled.
+        ignore_boxes: Accept boxes without a segmentation, and leave their pixels unlabeled. Training with keypoints
+            always does.
         val_images: Folder of the validation images. ``None`` is ``images``.
-        click_simulator: Simulates clicks.
-        scribble_simulator: Simulates scribbles.
+        click_simulator: Settings of simulated clicks.
+        scribble_simulator: Settings of simulated scribbles.
         augmentation: See :class:`SegmentationDataModule`, also for the remaining arguments.
 
     Raises:

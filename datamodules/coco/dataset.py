@@ -27,10 +27,10 @@ class CocoDataset(SegmentationDataset):
     Args:
         folder: Image folder.
         file: Images and annotations.
-        background: Whether pixels outside all instances are class 0 or unlabeled.
+        background: Make pixels outside all instances class 0 instead of unlabeled.
         ignore_boxes: Accept boxes without a segmentation, and leave their pixels unlabeled.
-        simulator: Simulates training labels of instances without keypoints, and of the background. ``None`` trains on
-            dense masks.
+        simulator: Draws training labels of instances without keypoints and of the background. ``None`` trains on dense
+            masks.
         keypoints_only: Simulate clicks on the background only.
     """
 
@@ -95,7 +95,7 @@ class CocoDataset(SegmentationDataset):
         return self.mismatch(index) or super().problem(index, training)
 
     def mismatch(self, index: int) -> InputError | None:
-        """Return a mismatch between an image and its annotations, if any, without decoding them."""
+        """Return the first mismatch between an image and its annotations, without decoding either."""
         image, path = self.file.images[index], self.image_file(index)
         if not path.is_file():
             message = f"{path} is missing, but {self.file.path} lists it; add it, or pass another image folder."

@@ -155,10 +155,10 @@ def _annotation(item: Mapping[str, Any], size: tuple[int, int], where: str) -> d
 
 
 def _run_lengths(counts: Any) -> list[Any]:
-    """Return the run lengths of RLE, or nothing if compressed ones are malformed.
+    """Return the run lengths of RLE, or an empty list if they are malformed.
 
     A compressed number has 5 bits per character, lowest first; the sixth bit is set if another character follows. From
-    the fourth on, it is the difference to the run before the last.
+    the fourth on, numbers are differences to the run before the last.
     """
     if not isinstance(counts, str):
         return counts if isinstance(counts, list) else []

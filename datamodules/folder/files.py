@@ -13,7 +13,7 @@ def read_class_names(path: Path) -> list[str]:
     """Read one class name per line; line k names class k - 1.
 
     Raises:
-        InputError: The file is missing or no text, or has an empty line or a name twice.
+        InputError: The file is missing or not text, or has an empty line or a name twice.
     """
     if not path.is_file():
         raise InputError(f"There is no {path}; write one class name per line.")
@@ -25,18 +25,15 @@ def read_class_names(path: Path) -> list[str]:
 
 
 def read_vectors(path: Path, images: Container[str], num_classes: int) -> dict[str, list[Annotation]]:
-    """Read clicks or scribbles: ``{"NAME": [{"class": 1, "points": [[x, y], ...]}, ...], ...}``.
+    """Read annotations by image name: ``{"NAME": [{"class": 1, "points": [[x, y], ...]}, ...], ...}``.
 
     Args:
         path: The JSON file.
         images: Names that may be labeled.
         num_classes: C.
 
-    Returns:
-        Annotations by image name.
-
     Raises:
-        InputError: The file has another form, or names an image or a class that does not exist.
+        InputError: The file is malformed, or names an image or a class that does not exist.
     """
     form = '{"NAME": [{"class": 1, "points": [[x, y], ...]}, ...], ...}'
     content = read_json(path, f"write {form}")

@@ -29,7 +29,7 @@ class Drawing:
 
     Args:
         where: File and image, for error messages.
-        path: Path of the image, of Windows or Unix.
+        path: Windows or Unix path of the image.
         classes: Class names, by index.
         size: (H, W), pixels.
 

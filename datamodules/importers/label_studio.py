@@ -75,15 +75,11 @@ def _add(drawing: Drawing, kind: str, value: Any) -> None:
 
 
 def decode_brush(numbers: Sequence[int], size: tuple[int, int]) -> Region:
-    """Return the pixels covered by a brush, bool (H, W), from the run lengths of an RGBA image.
+    """Return the pixels covered by a brush, bool (H, W), from the bytes of a run-length encoded RGBA image.
 
     The bit stream, highest bit first: number of values (32 bits); bits per value minus 1 (5 bits); bits per count minus
     1 for each of four kinds of counts (4 x 4 bits). Then blocks: whether one value is repeated (1 bit), kind of count
     (2 bits), count minus 1, and the repeated value or ``count`` values.
-
-    Args:
-        numbers: Bytes.
-        size: (H, W).
 
     Raises:
         ValueError: The bytes are not an image of that size.

@@ -11,7 +11,6 @@ from datamodules.io.errors import InputError
 from datamodules.io.json_files import read_json, write_json
 from datamodules.sample import IGNORE_INDEX
 
-FORM = '{"NAME": [{"x": 12.5, "y": 34.0, "cls": 3}, ...], ...}'
 MAX_COORDINATE = 1e9  # pixels; NaN and infinity are not below it
 
 Clicks = dict[str, list[Annotation]]
@@ -29,7 +28,8 @@ def read_clicks(path: Path, classes: Mapping[int, int]) -> Clicks:
     """
     content = read_json(path, "see: gatedcrf data download --help")
     if not isinstance(content, dict) or not all(isinstance(items, list) for items in content.values()):
-        raise InputError(f"{path} is not of the form {FORM}.")
+        form = '{"NAME": [{"x": 12.5, "y": 34.0, "cls": 3}, ...], ...}'
+        raise InputError(f"{path} is not of the form {form}.")
     clicks: Clicks = {}
     for name, items in content.items():
         found = [_parse(item, classes, f"{path}, image {name!r}") for item in items]
@@ -50,13 +50,7 @@ def _parse(item: Any, classes: Mapping[int, int], where: str) -> Annotation:
 
 
 def write_clicks(path: Path, clicks: Mapping[str, Sequence[Annotation]], values: Mapping[int, int]) -> None:
-    """Write a click file atomically.
-
-    Args:
-        path: Click file.
-        clicks: Clicks of each image.
-        values: "cls" of each class index.
-    """
+    """Write a click file atomically. ``values`` is the "cls" of each class index."""
     content = {
         name: [{"x": x, "y": y, "cls": values[click.label]} for click in items for x, y in click.points.tolist()]
         for name, items in clicks.items()
@@ -65,6 +59,6 @@ def write_clicks(path: Path, clicks: Mapping[str, Sequence[Annotation]], values:
 
 
 def merge(files: Sequence[Clicks]) -> Clicks:
-    """Return the clicks of the images that are in all files. Clicks of later files lie on top."""
+    """Merge the clicks of images that are in all files. Clicks of later files lie on top."""
     names = [name for name in next(iter(files), {}) if all(name in clicks for clicks in files)]
     return {name: [click for clicks in files for click in clicks[name]] for name in names}

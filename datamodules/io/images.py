@@ -22,7 +22,7 @@ from datamodules.transforms import Image
 
 _ORIENTATION = 0x0112  # EXIF tag; values 5 to 8 swap width and height
 
-# JPEG markers: 8-bit frames; the first scan; the other headers of a plain file (JFIF, tables, comment)
+# JPEG markers: frames of 8 bits; the first scan; other headers of a plain file (JFIF, tables, comment)
 _FRAMES, _SCAN, _HARMLESS = (0xC0, 0xC1, 0xC2), 0xDA, (0xE0, 0xDB, 0xC4, 0xDD, 0xFE)
 _PIXELS = 2**26  # Pillow warns about larger images
 
@@ -81,7 +81,7 @@ def image_size(path: Path) -> tuple[int, int]:
     """Return (W, H) of the upright image without decoding it.
 
     Raises:
-        InputError: The file is missing or no image.
+        InputError: The file is missing or not an image.
     """
     with naming(path, "an image"), PILImage.open(path) as picture:
         turned = picture.format != "TIFF" and 5 <= picture.getexif().get(_ORIENTATION, 1) <= 8  # Pillow rotates TIFFs
@@ -92,7 +92,7 @@ def read_image(path: Path) -> Image:
     """Return uint8 (H, W, 3), RGB, rotated by its EXIF orientation, as annotation tools show it.
 
     Raises:
-        InputError: The file is missing, truncated, no image, or has more than 8 bits per channel.
+        InputError: The file is missing, truncated or not an image, or has more than 8 bits per channel.
     """
     with naming(path, "an image"):
         image = _decode_plain_jpeg(path.read_bytes())

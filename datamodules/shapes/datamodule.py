@@ -1,4 +1,4 @@
-"""The embedded dataset: drawn when it is used, not downloaded."""
+"""The embedded dataset: drawn on first use, not downloaded."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -74,11 +74,11 @@ class ShapesDataModule(SegmentationDataModule):
     """The embedded dataset.
 
     Args:
-        supervision: Labels to train with: "clicks", "scribbles" or "full".
+        supervision: Training labels: "clicks", "scribbles" or "full".
         num_train: Number of training images.
         num_val: Number of validation images.
         size: Height and width of the images, pixels.
-        augmentation: This and the remaining arguments: see :class:`SegmentationDataModule`.
+        augmentation: See :class:`SegmentationDataModule`, also for the remaining arguments.
     """
 
     supervisions = ("clicks", "scribbles", "full")

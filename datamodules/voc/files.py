@@ -21,7 +21,7 @@ PUBLISHED = {
     "train_aug": (10582, "215992f6fd958f89800449fdb4bbabe6"),
     "val": (1449, "5510db06bbb92848a0bf6109eba6d646"),
 }
-"""Number of images, and MD5 sum of their sorted names, one per line."""
+"""Number of images and MD5 sum of their sorted names, one per line."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class VOCFiles:
 
     @cached_property
     def augmented(self) -> Path | None:
-        """Folder of the masks of SBD as PNGs, as distributed by others, if any."""
+        """Folder of PNGs of the masks of SBD, if any."""
         folders = (self.voc / "SegmentationClassAug", self.root / "SegmentationClassAug")
         return next((folder for folder in folders if folder.is_dir()), None)
 
@@ -73,8 +73,7 @@ class VOCFiles:
         """Return the training images, sorted: SBD train, SBD val and VOC train, without VOC val.
 
         Args:
-            labeled: Images with weak labels. They replace the lists of SBD if it is missing, since weak labels do not
-                need its masks.
+            labeled: Images with weak labels, used instead of SBD's lists if SBD is missing.
         """
         if self.sbd is not None:
             labeled = [name for split in ("train", "val") for name in _read_list(self.sbd / f"{split}.txt")]
@@ -99,7 +98,7 @@ class VOCFiles:
 
 
 def unpublished(split: str, names: Sequence[str], remedy: str) -> list[InputError]:
-    """Return the difference between "train_aug" or "val" and its published count and checksum, if any."""
+    """Return an error if "train_aug" or "val" differs from its published count or checksum."""
     count, checksum = PUBLISHED[split]
     if len(names) != count:
         message = f"{split} has {len(names)} images instead of the published {count:,}; {remedy}"

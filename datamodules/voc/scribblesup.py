@@ -73,7 +73,7 @@ class ScribbleFiles:
 
 @cache
 def _open(path: Path, process: int) -> ZipFile:
-    """Return the open zip of a process. Opening is slow, and processes cannot share a file handle."""
+    """Return the open zip. Opening is slow, and processes cannot share a file handle."""
     return ZipFile(path)
 
 
@@ -108,9 +108,9 @@ def _integer(element: ElementTree.Element, path: str) -> int:
 
 
 def background_clicks(scribbles: Sequence[Annotation]) -> list[Annotation]:
-    """Return two clicks per background scribble, in order, as in the click files of the paper, Sec. 6.4.
+    """Return two clicks per background scribble, as in the click files of the paper, Sec. 6.4.
 
-    The clicks are at 25 % and 75 % of its length. A scribble of one or two points gives its first and last point.
+    The clicks are at 25 % and 75 % of its length or, with one or two points, at the first and the last.
     """
     clicks = []
     for scribble in scribbles:

@@ -120,7 +120,7 @@ def test_broken_training_image_is_found_beside_drawn_clicks(folder: Folder, tree
         ({"train.0.jpg": []}, r"labels 'train\.0\.jpg', but images/train has no such image"),
         ({"train.0": [{"class": 2, "points": [[1, 1]]}]}, r"gives 'train\.0' the class 2; classes are 0 to 1"),
         ({"train.0": [{"class": -1, "points": [[1, 1]]}]}, r"gives 'train\.0' the class -1"),
-        ({"train.0": [{"cls": 1, "x": 1, "y": 1}]}, "'cls': 1.*is no annotation; write"),
+        ({"train.0": [{"cls": 1, "x": 1, "y": 1}]}, "'cls': 1.*is not an annotation; write"),
         ({"train.0": None}, ""),
         ({"train.0": [{"class": float("inf"), "points": [[1, 1]]}]}, ""),
         ([], ""),
