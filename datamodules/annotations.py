@@ -143,9 +143,8 @@ def from_json(items: Sequence[Mapping[str, Any]]) -> list[Annotation]:
         try:
             label, points = int(item["class"]), np.asarray(item["points"], dtype=np.float64)
         except (KeyError, TypeError, ValueError) as error:
-            raise InputError(
-                f'{item!r} is not an annotation; write {{"class": 1, "points": [[x, y], ...]}}.'
-            ) from error
+            form = '{"class": 1, "points": [[x, y], ...]}'
+            raise InputError(f"{item!r} is not an annotation; write {form}.") from error
         if points.ndim != 2 or points.shape[1] != 2 or len(points) == 0 or not np.isfinite(points).all():
             raise InputError(f"{item!r} has points that are not finite [x, y] pairs.")
         annotations.append(Annotation(label, points))

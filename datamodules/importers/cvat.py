@@ -10,6 +10,8 @@ from datamodules.coco.instances import Region
 from datamodules.importers.drawing import Drawing
 from datamodules.io.errors import InputError
 
+ADD = {"points": Drawing.add_clicks, "polyline": Drawing.add_scribble, "polygon": Drawing.add_polygon}
+
 
 def read_cvat(path: Path, classes: Sequence[str]) -> Iterator[Drawing]:
     """Yield the shapes of each image.
@@ -32,15 +34,10 @@ def read_cvat(path: Path, classes: Sequence[str]) -> Iterator[Drawing]:
         size = (_number(image, "height", where), _number(image, "width", where))
         drawing = Drawing(where, image.get("name"), classes, size)
         for shape in image:
-            label, points = shape.get("label"), [pair.split(",") for pair in shape.get("points", "").split(";")]
-            if shape.tag == "points":
-                drawing.add_clicks(label, points)
-            elif shape.tag == "polyline":
-                drawing.add_scribble(label, points)
-            elif shape.tag == "polygon":
-                drawing.add_polygon(label, points)
+            if shape.tag in ADD:
+                ADD[shape.tag](drawing, shape.get("label"), [p.split(",") for p in shape.get("points", "").split(";")])
             elif shape.tag == "mask":
-                drawing.add_region(label, _mask(shape, drawing.size, where))
+                drawing.add_region(shape.get("label"), _mask(shape, drawing.size, where))
             elif shape.tag != "tag":
                 raise InputError(f"{where} has a {shape.tag}; use points, polylines, polygons or masks instead.")
         yield drawing
