@@ -27,8 +27,10 @@ def atomic_write(path: Path, content: str | bytes | memoryview, keep: Path | Non
             path.replace(keep)
         part.replace(path)
         folder = os.open(path.parent, os.O_RDONLY)
-        os.fsync(folder)  # the new name
-        os.close(folder)
+        try:
+            os.fsync(folder)  # the new name
+        finally:
+            os.close(folder)
     except OSError:
         with suppress(OSError):
             part.unlink()
