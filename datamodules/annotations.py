@@ -64,15 +64,15 @@ def rasterize(
     """Draw annotations in order, later ones on top.
 
     A click sets exactly ``stroke_width`` x ``stroke_width`` pixels around the pixel that contains it. A scribble is a
-    one-pixel line dilated by a square of that side: exactly ``stroke_width`` pixels wide along the axes, and up to
-    sqrt(13) / 3 = 1.2 times that across a slant.
+    one-pixel line dilated by a square of that side: ``stroke_width`` pixels wide if it is parallel to an axis, and up
+    to 1.2 times as wide if it is slanted.
 
     Args:
         annotations: Clicks and scribbles. Parts outside the image are not drawn.
         size: (H, W) of the output, pixels.
         stroke_width: Odd, pixels of the output.
-        matrix: (3, 3), scale and translation from coordinates of the annotations to those of the output; ``None`` is
-            the identity. The center of a click's pixel is mapped, so a flip mirrors it exactly.
+        matrix: (3, 3), scale and translation from the annotations to the output; ``None`` is the identity. Clicks are
+            mapped at the center of their pixel, so a flip mirrors them exactly.
 
     Returns:
         uint8 (H, W), class index or IGNORE_INDEX.
@@ -85,7 +85,7 @@ def rasterize(
     labels = np.full(size, IGNORE_INDEX, dtype=np.uint8)
     reach = stroke_width // 2
     for annotation in annotations:
-        if annotation.is_click:  # plain floats: NumPy would take ten times as long for a single point
+        if annotation.is_click:  # plain floats are ten times as fast as NumPy for a single point
             x, y = annotation.points[0].tolist()
             x0 = floor(scale_x * pixel_centers(floor(x)) + left) - reach
             y0 = floor(scale_y * pixel_centers(floor(y)) + top) - reach
@@ -103,7 +103,7 @@ def _draw_scribble(labels: LabelMap, points: Points, label: int, reach: int) -> 
     x1, y1 = np.clip(pixels.max(0) + reach + 1, 0, width_height)
     if x0 >= x1 or y0 >= y1:
         return
-    # OpenCV paints 5 pixels for thickness=3, hence a thin line and a dilation; the margin keeps what reaches in
+    # OpenCV paints 5 pixels for thickness=3, hence a thin line and a dilation; the margin keeps lines outside in reach
     canvas = np.zeros((y1 - y0 + 2 * reach, x1 - x0 + 2 * reach), dtype=np.uint8)
     cv2.polylines(canvas, [pixels - [x0 - reach, y0 - reach]], isClosed=False, color=1)
     stroke = cv2.dilate(canvas, np.ones((2 * reach + 1, 2 * reach + 1), dtype=np.uint8))
@@ -143,7 +143,8 @@ def from_json(items: Sequence[Mapping[str, Any]]) -> list[Annotation]:
         try:
             label, points = int(item["class"]), np.asarray(item["points"], dtype=np.float64)
         except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f'{item!r} is no annotation; write {{"class": 1, "points": [[x, y], ...]}}.') from error
+            form = '{"class": 1, "points": [[x, y], ...]}'
+            raise InputError(f"{item!r} is not an annotation; write {form}.") from error
         if points.ndim != 2 or points.shape[1] != 2 or len(points) == 0 or not np.isfinite(points).all():
             raise InputError(f"{item!r} has points that are not finite [x, y] pairs.")
         annotations.append(Annotation(label, points))

@@ -18,9 +18,9 @@ from datamodules.dataset import AugmentedCrops, SegmentationDataset, WholeImages
 from datamodules.image_cache import CachedImages, build_cache
 from datamodules.io.errors import InputError, distinct, refuse
 from datamodules.sample import Sample
-from datamodules.sampler import ShardSampler, StreamBatchSampler
+from datamodules.sampler import StreamBatchSampler
 from datamodules.transforms import RandomScaleCropFlip
-from datamodules.validation import CheckReport, check_splits, count_labels
+from datamodules.validation import CheckReport, count_labels, find_problems
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,9 @@ class LoaderOptions:
     Args:
         batch_size: Samples per batch, over all devices together.
         num_workers: Loader processes per device. Affects speed only.
-        image_cache: Folder for the decoded training images, 3 bytes per pixel, so that each is decoded once. The cache
-            is built before the first step, and again when a file changes. All processes on a machine share it. ``None``
-            decodes images in every epoch. Affects speed only.
+        image_cache: Folder for the decoded training images, 3 bytes per pixel, shared by all processes of a machine.
+            It is filled before the first step, and again when a file changes. ``None`` decodes images in every epoch.
+            Affects speed only.
     """
 
     batch_size: int = 16
@@ -43,11 +43,11 @@ class LoaderOptions:
 class SegmentationDataModule(LightningDataModule, ABC):
     """Loaders of augmented crops for training and of whole images for evaluation.
 
-    To add a dataset, set ``class_names`` and ``supervisions`` in a subclass, and return a
+    A subclass sets ``class_names`` and ``supervisions``, and returns a
     :class:`~datamodules.dataset.SegmentationDataset` from ``train_split`` and ``val_split``.
 
     Args:
-        supervision: Labels to train with, one of ``supervisions``.
+        supervision: Training labels, one of ``supervisions``.
         augmentation: Makes training crops.
         stroke_width: Width of clicks and scribbles, pixels of the crop, odd.
         loader: Batch size, loader processes and cache.
@@ -84,19 +84,15 @@ class SegmentationDataModule(LightningDataModule, ABC):
         """Return the validation images with dense masks."""
 
     def predict_split(self) -> SegmentationDataset:
-        """Return the images to predict. The default is the validation images."""
+        """Return the images to predict: by default the validation images."""
         return self.val_split()
 
     def quick_problems(self, split: str) -> Iterator[InputError]:
-        """Yield errors that can be found without decoding every image.
-
-        Args:
-            split: "train", "val" or "predict".
-        """
+        """Yield errors of "train", "val" or "predict" that are found without decoding every image."""
         yield from ()
 
     def split_to_check(self, split: str) -> SegmentationDataset:
-        """Return the split "train" or "val" for :meth:`check`."""
+        """Return "train" or "val" for :meth:`check`."""
         return self.train_split() if split == "train" else self.val_split()
 
     @property
@@ -105,7 +101,7 @@ class SegmentationDataModule(LightningDataModule, ABC):
         return len(self.class_names)
 
     def prepare_data(self) -> None:
-        """Run the quick checks of the splits that this stage reads. For training, build the image cache, if any.
+        """Run the quick checks of the splits that this stage reads. Build the image cache for training.
 
         Raises:
             InputError: A check failed, the images to cache are not in files, or the disk is too small.
@@ -118,11 +114,22 @@ class SegmentationDataModule(LightningDataModule, ABC):
             build_cache(self.train_split(), Path(self.loader.image_cache))
 
     def check(self) -> CheckReport:
-        """Read every file of both splits and collect all errors."""
-        return check_splits(self.quick_problems, self.split_to_check)
+        """Read every file of the training and validation images and collect all errors."""
+        images, problems = dict[str, int](), list[InputError]()
+        for split in ("train", "val"):
+            try:
+                for problem in self.quick_problems(split):
+                    problems.append(problem)  # kept if the next check raises
+                opened = self.split_to_check(split)
+            except InputError as error:
+                problems.append(InputError(str(error), "cannot be opened", split))
+            else:
+                images[split] = len(opened)
+                problems += find_problems(opened, training=split == "train")
+        return CheckReport(images, distinct(problems))
 
     def label_histogram(self) -> list[int]:
-        """Return the number of labels per class in the training images: of clicks, or else of labeled pixels."""
+        """Return the number of training labels per class: clicks, or labeled pixels if there are other labels."""
         labels = count_labels(self.train_split(), self.stroke_width).labels
         return [labels[index] for index in range(self.num_classes)]
 
@@ -133,19 +140,16 @@ class SegmentationDataModule(LightningDataModule, ABC):
         if trainer.max_steps < 1:
             raise InputError("The learning rate depends on the number of steps; pass --trainer.max_steps.")
         if batch_size % devices or batch_size < 2 * devices:
-            raise InputError(
-                f"batch_size {batch_size} cannot be shared by {devices} devices; use a multiple of "
-                "their number with at least 2 samples each, which BatchNorm needs."
-            )
+            remedy = "use a multiple of their number; BatchNorm needs at least 2 samples per device"
+            raise InputError(f"batch_size {batch_size} cannot be shared by {devices} devices; {remedy}.")
         samples = batch_size * per_step
-        rank_zero_info(
-            f"Samples per step: {batch_size // devices} per device x {devices} devices x {per_step} batches = {samples}"
-        )
+        share = batch_size // devices
+        rank_zero_info(f"Samples per step: {share} per device x {devices} devices x {per_step} batches = {samples}")
         if per_step > 1:
             rank_zero_warn(
                 f"BatchNorm sees batches of {batch_size} samples and not the {samples} of a step, as "
-                f"trainer.accumulate_grad_batches is {per_step}; --data.loader.batch_size={samples} on more devices is "
-                "exact."
+                f"trainer.accumulate_grad_batches is {per_step}; for equal results, pass "
+                f"--data.loader.batch_size={samples} on more devices."
             )
         split = self.train_split()
         if self.loader.image_cache is not None:
@@ -158,7 +162,7 @@ class SegmentationDataModule(LightningDataModule, ABC):
         return DataLoader(crops, batch_sampler=sampler, **self._workers())
 
     def val_dataloader(self) -> DataLoader[Sample]:
-        """Return a loader of whole images, one by one as they differ in size. Ranks share them without repetition."""
+        """Return a loader of single whole images, since sizes differ. Ranks share them without repetition."""
         return self._whole_images(self.val_split())
 
     def test_dataloader(self) -> DataLoader[Sample]:
@@ -173,12 +177,12 @@ class SegmentationDataModule(LightningDataModule, ABC):
         trainer, length = self._trainer(), len(split)
         if length < trainer.world_size:
             raise InputError(f"{length} images cannot be shared by {trainer.world_size} devices; use fewer devices.")
-        sampler = ShardSampler(length, trainer.global_rank, trainer.world_size)
+        sampler = range(trainer.global_rank, length, trainer.world_size)  # DistributedSampler would repeat images
         return DataLoader(WholeImages(split), batch_size=1, sampler=sampler, **self._workers())
 
     def _trainer(self) -> Trainer:
         if self.trainer is None:
-            raise RuntimeError("The loaders depend on the run: pass this datamodule to a Trainer.")
+            raise RuntimeError("Loaders depend on the run; pass this datamodule to a Trainer.")
         return self.trainer
 
     def _workers(self) -> dict[str, Any]:

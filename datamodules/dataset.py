@@ -1,4 +1,4 @@
-"""The interface of a dataset, and its two views: augmented crops for training and whole images for evaluation."""
+"""The interface of datasets, and their two views: augmented crops for training, whole images for evaluation."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -9,18 +9,18 @@ from torch.utils.data import Dataset
 
 from datamodules.annotations import LabelMap
 from datamodules.io.errors import InputError
+from datamodules.io.images import image_size, read_image
 from datamodules.sample import IGNORE_INDEX, Sample
 from datamodules.sampler import Draw
 from datamodules.transforms import Image, Labels, RandomScaleCropFlip, to_sample
 
 
 class SegmentationDataset(ABC):
-    """One split: images with their labels, at their own size.
+    """One split: images of any size with their labels.
 
-    To add a dataset, write a subclass with the five abstract methods, and a subclass of
-    :class:`~datamodules.datamodule.SegmentationDataModule` that returns it from ``train_split`` and ``val_split``. The
-    other methods have defaults; override them to be faster or to name files in messages. Methods raise
-    :class:`InputError` for a file that is missing or damaged.
+    To add a dataset, implement the three abstract methods and ``image_file``, and return the dataset from a subclass of
+    :class:`~datamodules.datamodule.SegmentationDataModule`. If images are not in files, implement ``name``, ``image``
+    and ``shape`` instead of ``image_file``. Methods raise :class:`InputError` for a missing or damaged file.
 
     Each method is called only when its result is needed: training does not read dense masks.
     """
@@ -30,63 +30,60 @@ class SegmentationDataset(ABC):
         """Return the number of images."""
 
     @abstractmethod
-    def name(self, index: int) -> str:
-        """Return a unique name, used in messages and as file name of the prediction."""
-
-    @abstractmethod
-    def image(self, index: int) -> Image:
-        """Return uint8 (H, W, 3), RGB."""
-
-    @abstractmethod
     def dense_mask(self, index: int) -> LabelMap | None:
-        """Return class index or IGNORE_INDEX, uint8 (H, W), for evaluation; ``None`` for an unlabeled image."""
+        """Return the label map for evaluation, uint8 (H, W), or ``None`` for an unlabeled image."""
 
     @abstractmethod
     def weak_labels(self, index: int) -> Labels:
-        """Return the labels for training: a list of annotations in pixels, or a label map, uint8 (H, W)."""
+        """Return the labels for training: annotations in pixels, or a label map, uint8 (H, W)."""
 
-    def image_file(self, index: int) -> Path | None:
-        """Return the file that the image is decoded from; ``None`` if the image cannot be cached."""
-        return None
+    def image_file(self, index: int) -> Path:
+        """Return the path of the image."""
+        raise InputError(f"{type(self).__name__} has no image files; leave out --data.loader.image_cache.")
+
+    def name(self, index: int) -> str:
+        """Return a unique name for messages and predictions. The default is the file name without suffix."""
+        return self.image_file(index).stem
+
+    def image(self, index: int) -> Image:
+        """Return the image, uint8 (H, W, 3), RGB."""
+        return read_image(self.image_file(index))
 
     def image_version(self) -> str:
         """Return the options that change the pixels of an image. The cache is rebuilt when they change."""
         return ""
 
     def shape(self, index: int) -> tuple[int, int]:
-        """Return (H, W). Override this to avoid decoding the image."""
-        height, width = self.image(index).shape[:2]
+        """Return (H, W) without decoding the image."""
+        width, height = image_size(self.image_file(index))
         return height, width
 
     def problem(self, index: int, training: bool) -> InputError | None:
-        """Read everything about one image and return the first error.
-
-        Args:
-            index: Index of the image.
-            training: Read the labels for training instead of the dense mask.
-        """
+        """Read an image and its labels, for training or evaluation, and return the first error."""
         try:
-            size = self.image(index).shape[:2]
+            image = self.image(index)
             labels = self.weak_labels(index) if training else self.dense_mask(index)
+            if isinstance(labels, np.ndarray):
+                check_size(labels, image, self.name(index))
         except InputError as error:
             return error
-        if isinstance(labels, np.ndarray) and labels.shape != size:
-            return InputError(
-                f"The labels of {self.name(index)} are {labels.shape[1]} x {labels.shape[0]} but its image is "
-                f"{size[1]} x {size[0]}; export them at the size of the image.",
-                "size differs",
-                self.name(index),
-            )
         return None
+
+
+def check_size(labels: LabelMap, image: Image, place: str) -> None:
+    """Raise :class:`InputError` if a label map and its image differ in size."""
+    if labels.shape != image.shape[:2]:
+        sizes = f"labels of (H, W) {labels.shape}, but an image of {image.shape[:2]}"
+        raise InputError(f"{place} has {sizes}; export the labels at that size.", "size differs", place)
 
 
 @dataclass(frozen=True)
 class AugmentedCrops(Dataset[Sample]):
-    """Training view. An item is a function of the image and of (seed, epoch, position).
+    """Training view. An item depends on nothing but the image and (seed, epoch, position).
 
     Args:
         dataset: Images with labels for training.
-        augmentation: Makes a crop of an image and its labels.
+        augmentation: Makes the crop.
         seed: Seed of the augmentation.
         stroke_width: Width of clicks and scribbles, pixels of the crop.
     """

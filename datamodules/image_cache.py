@@ -3,10 +3,10 @@
 ::
 
     FOLDER/decoded-KEY.json   shapes, offsets and source files of the images
-    FOLDER/decoded-KEY.rgb    uint8, the pixels of all images one after the other; appears when all are written
+    FOLDER/decoded-KEY.rgb    uint8, all images one after the other; appears when it is complete
     FOLDER/decoded.lock       held by the process that builds
 
-KEY is a digest of the paths, sizes and modification times of the files: when a file changes, its cache is not found.
+KEY is a digest of the paths, sizes and modification times of the files, so a cache of changed files is not found.
 """
 
 import os
@@ -34,11 +34,7 @@ Source = tuple[str, int, int]
 
 
 class CachedImages(SegmentationDataset):
-    """A dataset whose images are read-only views of a cache. Everything else is delegated to the dataset.
-
-    Args:
-        dataset: The dataset that was cached.
-        folder: Folder of the cache.
+    """A dataset whose images are read-only views of the cache in a folder.
 
     Raises:
         InputError: There is no cache of these images.
@@ -61,11 +57,11 @@ class CachedImages(SegmentationDataset):
         return len(self.dataset)
 
     def name(self, index: int) -> str:
-        """Return the name of the image."""
+        """Return the name in the dataset."""
         return self.dataset.name(index)
 
     def shape(self, index: int) -> tuple[int, int]:
-        """Return (H, W) of the image."""
+        """Return (H, W)."""
         return self.shapes[index]
 
     def image(self, index: int) -> Image:
@@ -76,24 +72,19 @@ class CachedImages(SegmentationDataset):
         return self._pixels[start : start + 3 * height * width].reshape(height, width, 3)
 
     def dense_mask(self, index: int) -> LabelMap | None:
-        """Return the dense mask, if there is one."""
+        """Return the mask of the dataset."""
         return self.dataset.dense_mask(index)
 
     def weak_labels(self, index: int) -> Labels:
-        """Return the labels for training."""
+        """Return the labels of the dataset."""
         return self.dataset.weak_labels(index)
 
 
 def build_cache(dataset: SegmentationDataset, folder: Path) -> None:
-    """Decode all images into ``folder``, unless their cache is already there.
+    """Decode all images into a folder, unless their cache is already there.
 
-    One process builds and others wait for it. An interrupted build leaves no cache; the next build removes its files.
-    A finished build removes the caches that it replaces: those of files that have changed, and those of a part of
-    these images.
-
-    Args:
-        dataset: Images that are decoded from files.
-        folder: Created if it is missing.
+    One process builds; others wait for it. The files of an interrupted build are removed by the next one. A finished
+    build removes the caches that it replaces: those of changed files, and those of a part of these images.
 
     Raises:
         InputError: An image has no file, a file cannot be read, or the disk is too small.
@@ -111,11 +102,10 @@ def build_cache(dataset: SegmentationDataset, folder: Path) -> None:
             if not path.is_file():
                 _remove_interrupted(folder)
                 _write(dataset, sources, path)
-                _remove_replaced(dataset, sources, path)
+                _remove_replaced(dataset.image_version(), set(sources), path)
     except OSError as error:
-        raise InputError(
-            f"{folder} cannot hold decoded images ({error}); name another folder with --data.loader.image_cache."
-        ) from error
+        remedy = "name another folder with --data.loader.image_cache"
+        raise InputError(f"{folder} cannot hold decoded images ({error}); {remedy}.") from error
 
 
 def _write(dataset: SegmentationDataset, sources: list[Source], path: Path) -> None:
@@ -124,18 +114,16 @@ def _write(dataset: SegmentationDataset, sources: list[Source], path: Path) -> N
     *offsets, total = accumulate((3 * height * width for height, width in shapes), initial=0)
     free = shutil.disk_usage(path.parent).free
     if total > free:
-        raise InputError(
-            f"The decoded images take {total / GIB:.2f} GiB but {path.parent} has {free / GIB:.2f} GiB free; make "
-            "room, name a folder on another disk with --data.loader.image_cache, or leave it out."
-        )
+        problem = f"The decoded images take {total / GIB:.2f} GiB but {path.parent} has {free / GIB:.2f} GiB free"
+        raise InputError(f"{problem}; free some, or name a folder on another disk with --data.loader.image_cache.")
     part = path.with_suffix(".part")
 
-    def store(place: int) -> None:
-        image = dataset.image(place)
-        if image.shape != (*shapes[place], 3):
-            raise InputError(f"{sources[place][0]} became {image.shape} instead of {shapes[place]}; start again.")
+    def store(index: int) -> None:
+        image = dataset.image(index)
+        if image.shape != (*shapes[index], 3):
+            raise InputError(f"{sources[index][0]} has shape {image.shape}, not {shapes[index]}; start again.")
         with part.open("r+b") as file:
-            file.seek(offsets[place])
+            file.seek(offsets[index])
             file.write(np.ascontiguousarray(image).data)
 
     images = [
@@ -161,37 +149,28 @@ def _remove_interrupted(folder: Path) -> None:
             path.unlink()
 
 
-def _remove_replaced(dataset: SegmentationDataset, sources: list[Source], path: Path) -> None:
+def _remove_replaced(version: str, sources: set[Source], path: Path) -> None:
     for other in {*path.parent.glob("decoded-*.rgb")} - {path}:
         content = read_json(other.with_suffix(".json"))
-        found = [(image["file"], image["size"], image["mtime_ns"]) for image in content["images"]]
-        included = content["version"] == dataset.image_version() and set(found) <= set(sources)
+        found = {(image["file"], image["size"], image["mtime_ns"]) for image in content["images"]}
+        included = content["version"] == version and found <= sources
         if included or any(_source(Path(source[0])) != source for source in found):
             other.unlink()
             other.with_suffix(".json").unlink()
 
 
 def _path(dataset: SegmentationDataset, sources: list[Source], folder: Path) -> Path:
-    """Return the path of the pixels. KEY also covers the decoders and how images are reduced."""
+    """Return the path of the pixels. KEY also covers the decoders and the options of the dataset."""
     versions = (PIL.__version__, cv2.__version__, dataset.image_version())
     return folder / f"decoded-{sha256(repr((versions, sources)).encode()).hexdigest()[:16]}.rgb"
 
 
 def _sources(dataset: SegmentationDataset) -> list[Source]:
-    sources = []
-    for index in range(len(dataset)):
-        path = dataset.image_file(index)
-        if path is None:
-            raise InputError(f"{dataset.name(index)} is decoded from no file; leave out --data.loader.image_cache.")
-        source = _source(path)
-        if source is None:
-            raise InputError(f"{path} is missing; put it back.")
-        sources.append(source)
-    return sources
+    return [_source(dataset.image_file(index)) for index in range(len(dataset))]
 
 
-def _source(path: Path) -> Source | None:
+def _source(path: Path) -> Source:
     if not path.is_file():
-        return None
+        return str(path.absolute()), 0, 0
     stat = path.stat()
     return str(path.absolute()), stat.st_size, stat.st_mtime_ns

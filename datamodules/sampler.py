@@ -1,4 +1,4 @@
-"""Deterministic samplers: a batch depends on the seed and the step, not on workers, devices or resuming."""
+"""The training sampler: a batch depends on the seed and the step, not on workers, devices or resuming."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,13 +9,7 @@ from torch.utils.data import Sampler
 
 
 class Draw(NamedTuple):
-    """One training item.
-
-    Args:
-        image: Index of the image.
-        epoch: Pass over the dataset; with ``position``, it seeds the augmentation.
-        position: Place in the epoch.
-    """
+    """One training item: index of the image, epoch, and position in it, which seed the augmentation."""
 
     image: int
     epoch: int
@@ -63,22 +57,3 @@ class StreamBatchSampler(Sampler[list[Draw]]):
                 position = place % self.length
                 batch.append(Draw(int(order[position]), epoch, position))
             yield batch
-
-
-class ShardSampler(Sampler[int]):
-    """Every ``world``-th image, starting at ``rank``. No image is repeated, unlike in torch's DistributedSampler.
-
-    Args:
-        length: Number of images.
-        rank: Index of this process.
-        world: Number of processes.
-    """
-
-    def __init__(self, length: int, rank: int = 0, world: int = 1) -> None:
-        self.indices = range(rank, length, world)
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self.indices)

@@ -34,8 +34,8 @@ class RandomScaleCropFlip:
         crop: Side of the square output, pixels.
         scale: Bounds of the uniform zoom of the image, as in DeepLab.
         flip: Probability of the horizontal flip.
-        window_scale: Draw the inverse of the zoom from ``scale``, as the authors' code does: the side of the window in
-            the image over ``crop``. Images are then reduced more often than enlarged.
+        window_scale: Draw the inverse of the zoom from ``scale``, as the authors' code does. Images are then reduced
+            more often than enlarged.
 
     Raises:
         InputError: ``crop`` is below 1, or ``scale`` is not positive and in order.
@@ -81,9 +81,7 @@ class RandomScaleCropFlip:
         if isinstance(labels, list):
             inside = drop_outside(labels, (height, width))
             target = rasterize(inside, valid.shape, stroke_width, matrix)
-            if (
-                padded
-            ):  # wide clicks and scribbles stop at the border of the image, on which a click keeps its own pixel
+            if padded:  # strokes end at the border of the image, but a click on it keeps its own pixel
                 clicks = [annotation for annotation in inside if annotation.is_click]
                 target = np.where(valid, target, rasterize(clicks, valid.shape, 1, matrix))
         else:
@@ -94,7 +92,7 @@ class RandomScaleCropFlip:
     def draw_matrix(self, height: int, width: int, rng: np.random.Generator) -> Matrix:
         """Draw the (3, 3) map from input to output coordinates.
 
-        The crop lies inside the scaled image where it fits, and the image is centered in the crop where it does not.
+        Along each axis, the crop lies inside the scaled image or, if that is smaller, is centered on it.
         """
         drawn = rng.uniform(*self.scale)
         zoom = 1 / drawn if self.window_scale else drawn
@@ -107,14 +105,7 @@ class RandomScaleCropFlip:
 
 
 def to_sample(planes: Image, target: LabelMap, valid: NDArray[np.bool_], name: str) -> Sample:
-    """Wrap arrays into a sample without copying.
-
-    Args:
-        planes: uint8 (3, H, W), RGB.
-        target: uint8 (H, W), class index or IGNORE_INDEX.
-        valid: bool (H, W).
-        name: Name of the image.
-    """
+    """Wrap arrays into a sample without copying. ``planes`` is uint8 (3, H, W), RGB."""
     return Sample(
         image=torch.from_numpy(planes), target=torch.from_numpy(target), valid=torch.from_numpy(valid), name=name
     )
@@ -134,13 +125,7 @@ def _to_indices(matrix: Matrix) -> Matrix:
 def _along(centers: Matrix, axis: int, side: int, crop: int) -> tuple[slice, slice]:
     """Return the pixels of the image that are read along x (axis 0) or y (axis 1), and the valid pixels of the crop.
 
-    A pixel of the crop is valid if its nearest neighbor lies in the image. OpenCV breaks ties.
-
-    Args:
-        centers: (2, 3), map of indices.
-        axis: 0 or 1.
-        side: Width or height of the image, pixels.
-        crop: Side of the crop, pixels.
+    A pixel of the crop is valid if its nearest neighbor lies in the image of ``side`` pixels. OpenCV breaks ties.
     """
     scale, offset = float(centers[axis, axis]), float(centers[axis, 2])
     ends = (-offset / scale, (crop - 1 - offset) / scale)
@@ -157,7 +142,7 @@ def _along(centers: Matrix, axis: int, side: int, crop: int) -> tuple[slice, sli
 
 
 def _warp(image: Image, centers: Matrix, window: tuple[slice, slice], crop: int) -> Image:
-    """Return the bilinear crop, uint8 (3, crop, crop). Edge pixels are repeated: black would bleed into valid pixels.
+    """Return the bilinear crop, uint8 (3, crop, crop). Repeat edge pixels: black would bleed into valid pixels.
 
     OpenCV warps four channels in half the time of three, to the same values. Only ``window`` is read and converted.
     """

@@ -1,7 +1,7 @@
-"""Checks of a whole dataset before a long run: errors in its files, and the number of labels per class."""
+"""Checks of a whole dataset before a long run: errors in its files, and labels per class."""
 
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Container
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from datamodules.annotations import drop_outside, rasterize
 from datamodules.dataset import SegmentationDataset
-from datamodules.io.errors import InputError, distinct
+from datamodules.io.errors import InputError
 from datamodules.io.images import in_threads
 from datamodules.sample import IGNORE_INDEX
 
@@ -20,7 +20,7 @@ class LabelCounts:
 
     Args:
         images: Number of labeled images per class.
-        labels: Number of clicks per class, or of pixels in images with scribbles or masks.
+        labels: Number of clicks per class, or of labeled pixels in images with scribbles or masks.
         unlabeled: Names of images without any label.
         outside: Number of clicks outside their image, by image name.
     """
@@ -32,61 +32,21 @@ class LabelCounts:
 
 
 class CheckReport(NamedTuple):
-    """Result of reading a whole dataset.
-
-    Args:
-        images: Number of images read, by split.
-        problems: Errors found.
-    """
+    """Errors of a dataset, and the number of images read in each split."""
 
     images: dict[str, int]
     problems: list[InputError]
 
 
-def check_splits(
-    quick_problems: Callable[[str], Iterable[InputError]], open_split: Callable[[str], SegmentationDataset]
-) -> CheckReport:
-    """Read every file of the splits "train" and "val" and collect all errors.
-
-    Args:
-        quick_problems: Yields errors of a split that are found without decoding every image.
-        open_split: Returns a split.
-    """
-    images, problems = dict[str, int](), list[InputError]()
-    for split in ("train", "val"):
-        try:
-            for problem in quick_problems(split):
-                problems.append(problem)  # kept if the next check raises
-            opened = open_split(split)
-        except InputError as error:
-            problems.append(InputError(str(error), "cannot be opened", split))
-        else:
-            images[split] = len(opened)
-            problems += find_problems(opened, training=split == "train")
-    return CheckReport(images, distinct(problems))
-
-
-def find_problems(split: SegmentationDataset, training: bool) -> list[InputError]:
-    """Read every image of a split and return the errors.
+def find_problems(split: SegmentationDataset, training: bool, skip: Container[str] = ()) -> list[InputError]:
+    """Read every image of a split, except those named in ``skip``, and return the errors.
 
     Args:
         split: Images to read.
         training: Read the labels for training instead of the dense masks.
+        skip: Image names.
     """
-    return _problems(split, range(len(split)), training)
-
-
-def find_unlabeled(split: SegmentationDataset, labeled: Container[str]) -> list[InputError]:
-    """Read the images that are not in ``labeled`` and return the errors.
-
-    Args:
-        split: Training images.
-        labeled: Names of the images with labels.
-    """
-    return _problems(split, [i for i in range(len(split)) if split.name(i) not in labeled], training=True)
-
-
-def _problems(split: SegmentationDataset, indices: Sequence[int], training: bool) -> list[InputError]:
+    indices = [index for index in range(len(split)) if split.name(index) not in skip]
     found = in_threads(lambda place: split.problem(indices[place], training), len(indices), "Checking")
     return [problem for problem in found if problem]
 

@@ -11,9 +11,8 @@ from datamodules.datamodule import LoaderOptions, SegmentationDataModule
 from datamodules.dataset import SegmentationDataset
 from datamodules.io.click_files import Clicks, read_clicks
 from datamodules.io.errors import InputError
-from datamodules.io.images import image_size, read_image
-from datamodules.transforms import Image, Labels, RandomScaleCropFlip
-from datamodules.validation import find_unlabeled
+from datamodules.transforms import Labels, RandomScaleCropFlip
+from datamodules.validation import find_problems
 
 CLICK_FILES = ("cityscapes_clicks.json", "cityscapes_synthetic_clicks.json")
 
@@ -38,32 +37,19 @@ class CityscapesDataset(SegmentationDataset):
         return len(self.names)
 
     def name(self, index: int) -> str:
-        """Return the image name, CITY_SEQUENCE_FRAME."""
+        """Return CITY_SEQUENCE_FRAME."""
         return self.names[index]
 
     def image_file(self, index: int) -> Path:
         """Return the path of the image."""
         return self.files.image(self.split, self.names[index])
 
-    def shape(self, index: int) -> tuple[int, int]:
-        """Return (H, W) from the header of the image."""
-        width, height = image_size(self.image_file(index))
-        return height, width
-
-    def image(self, index: int) -> Image:
-        """Return uint8 (H, W, 3), RGB."""
-        return read_image(self.image_file(index))
-
     def dense_mask(self, index: int) -> LabelMap | None:
-        """Return the dense mask, uint8 (H, W), or ``None`` for a test image."""
+        """Return the mask, or ``None`` for a test image."""
         return None if self.split == "test" else self.files.dense_mask(self.split, self.names[index])
 
     def weak_labels(self, index: int) -> Labels:
-        """Return the clicks, or the dense mask, uint8 (H, W).
-
-        Raises:
-            InputError: The click file has no entry for the image.
-        """
+        """Return the clicks or the mask."""
         name = self.names[index]
         if self.clicks is None:
             return self.files.dense_mask(self.split, name)
@@ -82,9 +68,6 @@ class CityscapesDataModule(SegmentationDataModule):
         clicks: Click file of ``gatedcrf data cityscapes-clicks`` or of the authors. ``None`` looks in ``root``.
         published_split: Compare the number of images of each city with the published one.
         augmentation: See :class:`SegmentationDataModule`, also for the remaining arguments.
-
-    Raises:
-        InputError: The supervision is unknown.
     """
 
     supervisions = ("clicks", "full")
@@ -115,9 +98,8 @@ class CityscapesDataModule(SegmentationDataModule):
         paths = [self.files.root / name for name in CLICK_FILES] if self.clicks is None else [self.clicks]
         path = next((path for path in paths if path.exists()), None)
         if path is None:
-            raise InputError(
-                f"{paths[0]} does not exist; simulate it: gatedcrf data cityscapes-clicks {self.files.root}"
-            )
+            command = f"gatedcrf data cityscapes-clicks {self.files.root}"
+            raise InputError(f"{paths[0]} does not exist; simulate it: {command}")
         return read_clicks(path, TRAIN_IDS)
 
     def train_split(self) -> CityscapesDataset:
@@ -135,12 +117,8 @@ class CityscapesDataModule(SegmentationDataModule):
         return self.val_split()
 
     def quick_problems(self, split: str) -> Iterator[InputError]:
-        """Yield cities whose number of images differs from the published one, and training images without clicks.
-
-        Args:
-            split: "train", "val" or "predict".
-        """
+        """Yield cities whose number of images differs from the published one, and training images without clicks."""
         if self.published_split and split in PUBLISHED:
             yield from self.files.unpublished(split)
         if split == "train" and self.weak is not None:
-            yield from find_unlabeled(self.train_split(), self.weak)
+            yield from find_problems(self.train_split(), training=True, skip=self.weak)

@@ -18,9 +18,9 @@ CLASSES = (
     *("terrain", "sky", "person", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle"),
 )
 LABEL_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
-"""labelId of each class index. All other labelIds are void."""
+"""labelId of each class index; the others are void."""
 THINGS = frozenset(range(11, 19))
-"""Class indices of objects, which have instance annotations."""
+"""Classes with instance annotations."""
 TRAIN_IDS = {label: LABEL_IDS.index(label) if label in LABEL_IDS else IGNORE_INDEX for label in range(-1, 34)}
 """Class index of each labelId, or IGNORE_INDEX."""
 PUBLISHED = {
@@ -36,7 +36,7 @@ PUBLISHED = {
 
 @dataclass(frozen=True)
 class CityscapesFiles:
-    """Files of Cityscapes.
+    """Files of Cityscapes. Methods raise :class:`InputError` for a missing or malformed file.
 
     Args:
         root: Folder with ``leftImg8bit/SPLIT/CITY/NAME_leftImg8bit.png`` and
@@ -46,11 +46,7 @@ class CityscapesFiles:
     root: Path
 
     def names(self, split: str) -> list[str]:
-        """Return the image names of a split, CITY_SEQUENCE_FRAME, sorted.
-
-        Raises:
-            InputError: The split has no images.
-        """
+        """Return the image names of a split, CITY_SEQUENCE_FRAME, sorted."""
         folder = self.root / "leftImg8bit" / split
         suffix = "_leftImg8bit.png"
         names = sorted(path.name.removesuffix(suffix) for path in folder.glob(f"*/*{suffix}"))
@@ -60,18 +56,14 @@ class CityscapesFiles:
 
     def unpublished(self, split: str) -> list[InputError]:
         """Return the cities whose number of images differs from the published one."""
-        found, published = Counter(name.split("_")[0] for name in self.names(split)), PUBLISHED[split]
-        folder = self.root / "leftImg8bit" / split
-        return [
-            InputError(
-                f"{folder / city} has {found[city]} images instead of the published {published.get(city, 0)}; unpack "
-                "leftImg8bit_trainvaltest.zip again, or pass --data.published_split=false for a part.",
-                "number of images",
-                folder / city,
-            )
-            for city in sorted({*found, *published})
-            if found[city] != published.get(city, 0)
-        ]
+        found, published = Counter(name.split("_")[0] for name in self.names(split)), Counter(PUBLISHED[split])
+        remedy = "unpack leftImg8bit_trainvaltest.zip again, or pass --data.published_split=false for a part"
+        problems = []
+        for city in sorted(city for city in {*found, *published} if found[city] != published[city]):
+            folder = self.root / "leftImg8bit" / split / city
+            message = f"{folder} has {found[city]} images instead of the published {published[city]}; {remedy}."
+            problems.append(InputError(message, "number of images", folder))
+        return problems
 
     def image(self, split: str, name: str) -> Path:
         """Return the path of an image."""
@@ -82,42 +74,25 @@ class CityscapesFiles:
         return self.root / "gtFine" / split / name.split("_")[0] / f"{name}_gtFine_{kind}.png"
 
     def dense_mask(self, split: str, name: str) -> LabelMap:
-        """Return class indices, uint8 (H, W).
-
-        Raises:
-            InputError: The map is missing or malformed.
-        """
+        """Return class indices, uint8 (H, W)."""
         path = self.annotation(split, name, "labelIds")
         labels = _read_ids(path)
         table = np.full(256, IGNORE_INDEX, dtype=np.uint8)
         table[list(LABEL_IDS)] = np.arange(len(LABEL_IDS))
         if (wrong := labels[(labels > 33) & (labels != 255)]).size:  # 255 is -1, the license plate
-            raise InputError(
-                f"{path} has the value {wrong[0]}, which is not a labelId; unpack it again.", "value out of range", path
-            )
+            message = f"{path} has the value {wrong[0]}, which is not a labelId; unpack it again."
+            raise InputError(message, "value out of range", path)
         return np.asarray(table[labels])
 
     def simulate_clicks(self, split: str, name: str, simulator: ClickSimulator) -> list[Annotation]:
-        """Return a click for each connected component of an instance or a stuff class, Sec. 6.4.
-
-        Args:
-            split: "train" or "val".
-            name: Image name.
-            simulator: Draws the clicks.
-
-        Raises:
-            InputError: The map is missing or malformed.
-        """
+        """Return a click for each connected component of an instance or a stuff class, Sec. 6.4."""
         path = self.annotation(split, name, "instanceIds")
         instances = _read_ids(path)
         found = np.unique(instances).tolist()
         label_ids = {value: value // 1000 if value >= 1000 else value for value in found}
         if wrong := [value for value, label in label_ids.items() if label not in TRAIN_IDS and value < 65535]:
-            raise InputError(
-                f"{path} has the value {wrong[0]}, which is not an instanceId; unpack it again.",
-                "value out of range",
-                path,
-            )
+            message = f"{path} has the value {wrong[0]}, which is not an instanceId; unpack it again."
+            raise InputError(message, "value out of range", path)
         classes = {v: TRAIN_IDS.get(label, IGNORE_INDEX) for v, label in label_ids.items()}
         return simulator(instances, {v: c for v, c in classes.items() if c != IGNORE_INDEX})
 

@@ -23,22 +23,22 @@ from datamodules.transforms import RandomScaleCropFlip
 class CocoDataModule(SegmentationDataModule):
     """Images with COCO annotations.
 
-    Categories, sorted by id, are the classes from 1, or from 0 without a background. Smaller instances lie on top of
-    larger ones. Crowd regions are unlabeled. Images are rotated as their EXIF orientation says.
+    The classes are the categories in order of id. Smaller instances lie on top of larger ones. Crowd regions are
+    unlabeled. Images are rotated by their EXIF orientation.
 
     Args:
         images: Folder of the training images.
         train_annotations: COCO file of the training images. Prediction does not read it.
         val_annotations: COCO file of the validation images, with the same categories. Prediction uses these images.
-        supervision: Training labels: "clicks" (visible keypoints, and a simulated click on each visible part of an
-            instance without keypoints), "keypoints" (visible keypoints, and simulated clicks on the background),
-            "scribbles" (simulated) or "full".
-        background: Whether pixels outside all instances are class 0, "background", or unlabeled.
-        ignore_boxes: Accept boxes without a segmentation, and leave their pixels unlabeled. Always so in training with
-            keypoints.
+        supervision: Training labels: "clicks" (visible keypoints; simulated clicks on instances without keypoints and
+            on the background), "keypoints" (visible keypoints; simulated clicks on the background), "scribbles"
+            (simulated) or "full".
+        background: Make pixels outside all instances class 0, "background", instead of unlabeled.
+        ignore_boxes: Accept boxes without a segmentation, and leave their pixels unlabeled. Training with keypoints
+            always does.
         val_images: Folder of the validation images. ``None`` is ``images``.
-        click_simulator: Simulates clicks.
-        scribble_simulator: Simulates scribbles.
+        click_simulator: Settings of simulated clicks.
+        scribble_simulator: Settings of simulated scribbles.
         augmentation: See :class:`SegmentationDataModule`, also for the remaining arguments.
 
     Raises:
@@ -74,10 +74,8 @@ class CocoDataModule(SegmentationDataModule):
         self._val_file = read_coco(Path(val_annotations))
         self.class_names = [*(["background"] if background else []), *self._val_file.categories.values()]
         if len(set(self.class_names)) < self.num_classes:
-            raise InputError(
-                f"{val_annotations} has a category 'background' besides class 0 of that name; rename it, or pass "
-                "--data.background=false if it labels the background."
-            )
+            remedy = "rename it, or pass --data.background=false if it labels the background"
+            raise InputError(f"{val_annotations} has a category 'background' besides class 0 of that name; {remedy}.")
         if not 2 <= self.num_classes < IGNORE_INDEX:
             raise InputError(f"{val_annotations} has {self.num_classes} classes; expected 2 to 254.")
 
@@ -85,18 +83,13 @@ class CocoDataModule(SegmentationDataModule):
     def _train_file(self) -> CocoFile:
         file = read_coco(self.train_annotations)
         if file.categories != self._val_file.categories:
+            names = f"{file.path} and {self._val_file.path}"
             differing = sorted(file.categories.items() ^ self._val_file.categories.items())
-            raise InputError(
-                f"{file.path} and {self._val_file.path} differ in categories: {differing[:4]}; export them together."
-            )
+            raise InputError(f"{names} differ in categories: {differing[:4]}; export them together.")
         return file
 
     def quick_problems(self, split: str) -> Iterator[InputError]:
-        """Yield a file without the required annotations, and images that are missing or of another size.
-
-        Args:
-            split: "train", "val" or "predict".
-        """
+        """Yield files without the required annotations, and images that are missing or have another size."""
         images = {"train": self.train_split, "val": self.val_split, "predict": self.predict_split}[split]()
         file = images.file
         if split != "predict" and not file.annotated:
@@ -109,9 +102,7 @@ class CocoDataModule(SegmentationDataModule):
 
     def train_split(self) -> CocoDataset:
         """Return the training images with the labels of the supervision."""
-        simulator: ClickSimulator | ScribbleSimulator | None = self.clicks
-        if self.supervision in ("scribbles", "full"):
-            simulator = self.scribbles if self.supervision == "scribbles" else None
+        simulator = {"scribbles": self.scribbles, "full": None}.get(self.supervision, self.clicks)
         keypoints_only = self.supervision == "keypoints"
         ignore_boxes = self.ignore_boxes or keypoints_only
         return CocoDataset(self.images, self._train_file, self.background, ignore_boxes, simulator, keypoints_only)

@@ -13,11 +13,11 @@ from datamodules.coco.file import VISIBLE, CocoFile
 from datamodules.coco.instances import compose
 from datamodules.dataset import SegmentationDataset
 from datamodules.io.errors import InputError
-from datamodules.io.images import image_size, read_image
+from datamodules.io.images import image_size
 from datamodules.sample import IGNORE_INDEX
 from datamodules.simulate_clicks import ClickSimulator
 from datamodules.simulate_scribbles import ScribbleSimulator
-from datamodules.transforms import Image, Labels
+from datamodules.transforms import Labels
 
 
 @dataclass(frozen=True)
@@ -27,10 +27,10 @@ class CocoDataset(SegmentationDataset):
     Args:
         folder: Image folder.
         file: Images and annotations.
-        background: Whether pixels outside all instances are class 0 or unlabeled.
+        background: Make pixels outside all instances class 0 instead of unlabeled.
         ignore_boxes: Accept boxes without a segmentation, and leave their pixels unlabeled.
-        simulator: Simulates training labels of instances without keypoints, and of the background. ``None`` trains on
-            dense masks.
+        simulator: Draws training labels of instances without keypoints and of the background. ``None`` trains on dense
+            masks.
         keypoints_only: Simulate clicks on the background only.
     """
 
@@ -46,26 +46,22 @@ class CocoDataset(SegmentationDataset):
         return len(self.file.images)
 
     def name(self, index: int) -> str:
-        """Return the path inside the image folder, without suffix."""
+        """Return the path in the image folder, without suffix."""
         return self.file.images[index].name
 
     def image_file(self, index: int) -> Path:
         """Return the path of the image."""
         return self.folder / self.file.images[index].file_name
 
-    def image(self, index: int) -> Image:
-        """Return uint8 (H, W, 3), RGB."""
-        return read_image(self.image_file(index))
-
     def dense_mask(self, index: int) -> LabelMap:
-        """Return the dense mask, uint8 (H, W)."""
+        """Return the mask, uint8 (H, W)."""
         labels = np.full(len(self.file.images[index].annotations()) + 2, IGNORE_INDEX, dtype=np.uint8)
         for value, label in self._classes(index).items():
             labels[value] = label
         return np.asarray(labels[compose(self.file.images[index])])  # IGNORED is the last
 
     def weak_labels(self, index: int) -> Labels:
-        """Return the training labels: clicks or scribbles, simulated on first use, or uint8 (H, W)."""
+        """Return the labels of the supervision, simulated on first use."""
         if self.simulator is None:
             return self.dense_mask(index)
         if index not in self._simulated:
@@ -99,7 +95,7 @@ class CocoDataset(SegmentationDataset):
         return self.mismatch(index) or super().problem(index, training)
 
     def mismatch(self, index: int) -> InputError | None:
-        """Return a mismatch between an image and its annotations, if any, without decoding them."""
+        """Return the first mismatch between an image and its annotations, without decoding either."""
         image, path = self.file.images[index], self.image_file(index)
         if not path.is_file():
             message = f"{path} is missing, but {self.file.path} lists it; add it, or pass another image folder."
@@ -113,19 +109,13 @@ class CocoDataset(SegmentationDataset):
             with PILImage.open(path) as picture:
                 if picture.size == image.size[::-1]:
                     remedy = "the annotations ignore its EXIF orientation; remove that: exiftool -Orientation= FILE"
-            return InputError(
-                f"{path} has (H, W) {(height, width)}, but {self.file.path} has {image.size}; {remedy}.",
-                "size differs",
-                path,
-            )
+            message = f"{path} has (H, W) {(height, width)}, but {self.file.path} has {image.size}; {remedy}."
+            return InputError(message, "size differs", path)
         for annotation in image.annotations().values():
             if not (self.ignore_boxes or annotation["crowd"] or "segmentation" in annotation):
-                return InputError(
-                    f"{self.file.path}, annotation {annotation['id']} has no segmentation; add one, or pass "
-                    "--data.ignore_boxes=true to leave the pixels of its box unlabeled.",
-                    "box without segmentation",
-                    path,
-                )
+                message = f"{self.file.path}, annotation {annotation['id']} has no segmentation; add one, or leave its "
+                message += "box unlabeled: --data.ignore_boxes=true"
+                return InputError(message, "box without segmentation", path)
         return None
 
     def _classes(self, index: int) -> dict[int, int]:

@@ -1,9 +1,10 @@
 """COCO annotation files, read and validated.
 
-``pycocotools.coco`` accepts any JSON, so everything is validated here.
+``pycocotools.coco`` accepts any JSON. ``pycocotools.mask`` returns stray memory for RLE that does not fill its image.
 """
 
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -11,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from datamodules.io.errors import InputError
+from datamodules.io.json_files import read_json
 
 VISIBLE = 2  # visibility of a keypoint; 0 is not labeled, 1 is labeled but hidden
 
@@ -71,10 +73,7 @@ def read_coco(path: Path) -> CocoFile:
     Raises:
         InputError: The file is missing or malformed.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as JSON ({error}); pass a COCO annotation file.") from error
+    content = read_json(path, "pass a COCO annotation file")
     for key in ("images", "categories", "annotations"):
         items = content.get(key, [] if key == "annotations" else None) if isinstance(content, dict) else None
         if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
@@ -110,18 +109,14 @@ def _images(items: list[dict[str, Any]], path: Path) -> dict[int, CocoImage]:
         image = CocoImage(_field(item, "id", int, where), _field(item, "file_name", str, where), size)
         inside = PurePosixPath(image.file_name)
         if min(size) < 1 or inside.is_absolute() or ".." in inside.parts or not inside.stem:
-            raise InputError(
-                f"{where} has file_name {image.file_name!r} and (H, W) {size}; expected a path inside the image folder "
-                "and a positive size."
-            )
+            remedy = "expected a path inside the image folder and a positive size"
+            raise InputError(f"{where} has file_name {image.file_name!r} and (H, W) {size}; {remedy}.")
         if image.id in images:
             raise InputError(f"{where} is not unique; give each image its own id.")
         images[image.id] = image
     for name, count in Counter(image.name for image in images.values()).items():
         if count > 1:
-            raise InputError(
-                f"{path} has {count} images {name!r}; rename all but one, as predictions have these names."
-            )
+            raise InputError(f"{path} has {count} images {name!r}; rename all but one, as predictions go by name.")
     return images
 
 
@@ -136,33 +131,46 @@ def _annotation(item: Mapping[str, Any], size: tuple[int, int], where: str) -> d
     segmentation, box, keypoints = (item.get(key) or None for key in ("segmentation", "bbox", "keypoints"))
     if isinstance(segmentation, list):
         for polygon in segmentation:
-            # points far outside, in other units say, would take memory to draw
+            # pycocotools would allocate memory for points far outside, for example in other units
             if not _numbers(polygon, 2 * max(size)) or len(polygon) % 2 or len(polygon) < 6:
-                raise InputError(
-                    f"{where} has the polygon {str(polygon)[:60]}; expected [x, y, x, y, x, y, ...] in pixels of an "
-                    f"image with (H, W) {size}."
-                )
+                remedy = f"expected [x, y, x, y, x, y, ...] in pixels of an image with (H, W) {size}"
+                raise InputError(f"{where} has the polygon {str(polygon)[:60]}; {remedy}.")
     elif isinstance(segmentation, dict):
-        counts: Any = segmentation.get("counts")
-        fills = isinstance(counts, str) or (_numbers(counts) and min(counts) >= 0 and sum(counts) == size[0] * size[1])
-        if segmentation.get("size") != list(size) or not fills:
-            raise InputError(
-                f"{where} has RLE of size {segmentation.get('size')} that does not fill its image with (H, W) {size}; "
-                "export it at the size of the image."
-            )
+        stated, runs = segmentation.get("size"), _run_lengths(segmentation.get("counts"))
+        valid = all(isinstance(run, int) and run >= 0 for run in runs) and sum(runs) == size[0] * size[1]
+        if stated != list(size) or not valid:
+            problem = f"is malformed or does not fill its image with (H, W) {size}"
+            raise InputError(f"{where} has RLE of size {stated} that {problem}; export it again at that size.")
     elif segmentation is not None:
         raise InputError(f"{where} has the segmentation {segmentation!r}; expected polygons or RLE.")
     if box and (not _numbers(box) or len(box) != 4 or min(box[2:]) < 0):
         raise InputError(f"{where} has the bbox {box!r}; expected [x, y, width, height].")
     if keypoints and (not _numbers(keypoints) or len(keypoints) % 3 or not {0, 1, VISIBLE}.issuperset(keypoints[2::3])):
-        raise InputError(
-            f"{where} has the keypoints {keypoints!r}; expected [x, y, v, ...] with v = 0, 1 or {VISIBLE}."
-        )
+        raise InputError(f"{where} has the keypoints {keypoints!r}; expected [x, y, v, ...] with v = 0, 1 or 2.")
     if not (segmentation or box or keypoints):
         raise InputError(f"{where} has no segmentation, bbox or keypoints; remove it.")
     used = {"id": item.get("id"), "category_id": item["category_id"], "crowd": bool(item.get("iscrowd"))}
     parts = {"segmentation": segmentation, "bbox": box, "keypoints": keypoints}
     return {**used, **{key: part for key, part in parts.items() if part}}
+
+
+def _run_lengths(counts: Any) -> list[Any]:
+    """Return the run lengths of RLE, or an empty list if they are malformed.
+
+    A compressed number has 5 bits per character, lowest first; the sixth bit is set if another character follows. From
+    the fourth on, numbers are differences to the run before the last.
+    """
+    if not isinstance(counts, str):
+        return counts if isinstance(counts, list) else []
+    if not re.fullmatch("([P-o]{0,6}[0-O])*", counts):
+        return []
+    runs: list[int] = []
+    for digits in re.findall("[P-o]*[0-O]", counts):
+        value = sum((ord(digit) - ord("0") & 31) << 5 * place for place, digit in enumerate(digits))
+        if digits[-1] >= "@":  # the highest bit is the sign
+            value -= 1 << 5 * len(digits)
+        runs.append(value + (runs[-2] if len(runs) > 2 else 0))
+    return runs
 
 
 def _numbers(values: Any, limit: float = 1e9) -> bool:

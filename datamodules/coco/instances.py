@@ -1,7 +1,4 @@
-"""Instance maps of COCO annotations.
-
-Only ``pycocotools.mask`` is used, since ``pycocotools.coco`` prints.
-"""
+"""Instance maps of COCO annotations, drawn by ``pycocotools.mask``."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,7 +8,6 @@ from numpy.typing import NDArray
 from pycocotools import mask as rle
 
 from datamodules.coco.file import CocoImage
-from datamodules.io.errors import InputError
 
 Region = NDArray[np.bool_]
 Instances = NDArray[np.int32]
@@ -19,12 +15,12 @@ IGNORED = -1  # value of an instance map
 
 
 def fill_polygons(polygons: Sequence[Sequence[float]], size: tuple[int, int]) -> Region:
-    """Return the pixels of polygons [x, y, x, y, ...] with at least three corners as COCO draws them, bool (H, W)."""
+    """Return the pixels that COCO draws for polygons [x, y, x, y, x, y, ...], bool (H, W)."""
     return np.asarray(rle.decode(rle.merge(rle.frPyObjects([list(p) for p in polygons], *size))), dtype=bool)
 
 
 def stack(regions: Mapping[int, Region], size: tuple[int, int]) -> Instances:
-    """Draw regions into one map, smaller regions on top. Of equal regions the later one is on top.
+    """Draw regions into one map, smaller ones on top, and the later one of equal size.
 
     Args:
         regions: bool (H, W), by value in the map.
@@ -42,19 +38,12 @@ def stack(regions: Mapping[int, Region], size: tuple[int, int]) -> Instances:
 def compose(image: CocoImage) -> Instances:
     """Return the instance map, int32 (H, W), with the numbers of :meth:`CocoImage.annotations`.
 
-    Outside all instances, crowd regions and boxes are IGNORED and the rest is 0. An annotation with neither
-    segmentation nor box could be anywhere, so nothing is 0 then.
-
-    Raises:
-        InputError: An RLE is malformed.
+    Outside all instances, crowd regions and boxes are IGNORED, and the rest is 0. If an annotation has neither
+    segmentation nor box, the rest is IGNORED too, since the object could be anywhere.
     """
     regions, ignored = dict[int, Region](), np.zeros(image.size, dtype=bool)
     for number, annotation in image.annotations().items():
-        try:
-            region = _region(annotation, image.size)
-        except (ValueError, OverflowError) as error:
-            message = f"Annotation {annotation['id']} of image {image.file_name} has malformed RLE; export it again."
-            raise InputError(message) from error
+        region = _region(annotation, image.size)
         if annotation["crowd"] or "segmentation" not in annotation:
             ignored |= region
         else:

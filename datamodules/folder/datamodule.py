@@ -9,8 +9,8 @@
     root/scribbles/train/NAME.png     optional: sparse index PNGs, 255 = unlabeled
     root/images/test/NAME.*           optional: read by `gatedcrf predict`
 
-Without files of weak labels, clicks and scribbles are simulated from masks/train. With them, only full supervision
-reads masks/train.
+Without files of clicks or scribbles, they are simulated from masks/train. With such files, only full supervision reads
+masks/train.
 """
 
 from hashlib import sha256
@@ -33,20 +33,20 @@ from datamodules.validation import find_problems
 
 
 class FolderDataModule(SegmentationDataModule):
-    """Your own images, in the layout described at the top of this module.
+    """Your own images, in the layout of this module's docstring.
 
     Args:
         root: The folder.
-        supervision: Labels to train with: "clicks", "scribbles" or "full".
-        click_simulator: Makes clicks where there is no file of them. Its ``min_area`` is in pixels of these images.
-        scribble_simulator: Makes scribbles where there are none.
-        max_side: Reduce larger images to this longest side, pixels, when they are read: for photographs of many
-            megapixels and for small machines. mIoU and predictions then refer to the reduced images.
+        supervision: Training labels: "clicks", "scribbles" or "full".
+        click_simulator: Settings of clicks that are simulated if there is no clicks.json.
+        scribble_simulator: Settings of scribbles that are simulated if there are neither files nor PNGs of them.
+        max_side: Reduce larger images to this longest side, pixels, when they are read. mIoU and predictions then
+            refer to the reduced images.
         cache_dir: Folder of simulated labels and of the result of the check; ``None`` is ``root/.gatedcrf``.
-        augmentation: This and the remaining arguments: see :class:`SegmentationDataModule`.
+        augmentation: See :class:`SegmentationDataModule`, also for the remaining arguments.
 
     Raises:
-        InputError: ``classes.txt`` is missing or wrong.
+        InputError: ``classes.txt`` is missing or malformed.
     """
 
     supervisions = ("clicks", "scribbles", "full")
@@ -75,11 +75,7 @@ class FolderDataModule(SegmentationDataModule):
             raise InputError(f"{self.root / 'classes.txt'} names {self.num_classes} classes; 2 to 254 are possible.")
 
     def prepare_data(self) -> None:
-        """Check all files and simulate missing labels. Both results are kept until a file changes.
-
-        Raises:
-            InputError: A file is wrong, or ``cache_dir`` cannot be written.
-        """
+        """Check all files and simulate missing labels. Both results are kept until a file changes."""
         if self.trainer is not None and self.trainer.state.fn == TrainerFn.PREDICTING:
             refuse(find_problems(self.predict_split(), training=False))
             return
@@ -95,7 +91,7 @@ class FolderDataModule(SegmentationDataModule):
         return self._split("train", self._weak_files()) if split == "train" else self.val_split()
 
     def train_split(self) -> FolderDataset:
-        """Return the training images with the labels of the chosen supervision."""
+        """Return the training images with the labels of the supervision."""
         split = self._split("train", self._weak_files())
         return split if split.simulator is None else self._split("train", self._simulated(split))
 
@@ -119,7 +115,7 @@ class FolderDataModule(SegmentationDataModule):
         return FolderDataset(images, self.root / "masks" / name, self.num_classes, None, simulator, self.max_side)
 
     def _simulated(self, split: FolderDataset) -> dict[str, list[Annotation]]:
-        """Read simulated labels from ``cache_dir``, after writing them if a file has changed."""
+        """Return simulated labels from ``cache_dir``, where they are written first if a file has changed."""
         path = self.cache_dir / f"{self.supervision}-{self._digest()}.json"
         if not path.is_file():
             found = in_threads(split.vectors, len(split), "Simulating")
@@ -130,9 +126,8 @@ class FolderDataModule(SegmentationDataModule):
         try:
             write_json(path, content)
         except OSError as error:
-            raise InputError(
-                f"{path} cannot be written ({error}); name another folder with --data.cache_dir."
-            ) from error
+            message = f"{path} cannot be written ({error}); name another folder with --data.cache_dir."
+            raise InputError(message) from error
 
     def _weak_files(self) -> dict[str, list[Annotation]] | Path | None:
         """Return the weak labels that are in files, if there are any."""

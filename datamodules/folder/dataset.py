@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datamodules.annotations import Annotation, LabelMap
-from datamodules.dataset import SegmentationDataset
+from datamodules.dataset import SegmentationDataset, check_size
 from datamodules.io.errors import InputError
 from datamodules.io.images import image_size, read_image, read_label_map
 from datamodules.sample import IGNORE_INDEX
@@ -22,15 +22,15 @@ Simulator = ClickSimulator | ScribbleSimulator
 
 @dataclass(frozen=True)
 class FolderDataset(SegmentationDataset):
-    """One split, in the layout described in ``datamodules/folder/datamodule.py``.
+    """One split, in the layout of ``datamodules/folder/datamodule.py``.
 
     Args:
         images: Sorted paths.
         masks: Folder of dense masks; ``None`` for unlabeled images.
         num_classes: C.
-        weak: Labels for training: annotations by image name, a folder of sparse index PNGs, or ``None`` for ``masks``.
+        weak: Training labels: annotations by image name, a folder of sparse index PNGs, or ``None`` for ``masks``.
         simulator: Makes annotations from the masks if ``weak`` is ``None``.
-        max_side: Reduce larger images, and their labels, to this longest side, pixels.
+        max_side: Reduce larger images and their labels to this longest side, pixels.
     """
 
     images: list[Path]
@@ -43,41 +43,40 @@ class FolderDataset(SegmentationDataset):
     def __len__(self) -> int:
         return len(self.images)
 
-    def name(self, index: int) -> str:
-        """Return the file name without its suffix."""
-        return self.images[index].stem
-
     def image_file(self, index: int) -> Path:
         """Return the path of the image."""
         return self.images[index]
 
     def image_version(self) -> str:
-        """Return the option that changes the pixels of images."""
+        """Return ``max_side``."""
         return f"max_side={self.max_side}"
 
     def shape(self, index: int) -> tuple[int, int]:
-        """Return (H, W) of the reduced image, from the header of its file."""
-        size = np.array(image_size(self.images[index]))
-        width, height = _reduced_size(size, self._factor(index)).tolist()
+        """Return (H, W) of the reduced image."""
+        sides = image_size(self.images[index])
+        factor = 1.0 if self.max_side is None else min(1.0, self.max_side / max(sides))
+        width, height = (max(1, round(side * factor)) for side in sides)
         return height, width
 
     def image(self, index: int) -> Image:
-        """Return uint8 (H, W, 3), RGB."""
-        return reduce(read_image(self.images[index]), self._factor(index), cv2.INTER_AREA)
+        """Return the reduced image."""
+        return self._reduce(read_image(self.images[index]), index, cv2.INTER_AREA)
 
     def dense_mask(self, index: int) -> LabelMap | None:
-        """Return the dense mask, uint8 (H, W), if there is one."""
-        return None if self.masks is None else self._reduced_map(self.masks, index)
+        """Return the reduced mask, if there is one."""
+        if self.masks is None:
+            return None
+        return self._reduce(self._read_map(self.masks, index), index, cv2.INTER_NEAREST_EXACT)
 
     def weak_labels(self, index: int) -> Labels:
-        """Return annotations or a label map, uint8 (H, W)."""
+        """Return annotations or a label map, reduced."""
         if isinstance(self.weak, Path) or (self.weak is None and self.simulator is None):
-            return self._reduced_map(self.weak or self.masks, index)
+            return self._reduce(self._read_map(self.weak or self.masks, index), index, cv2.INTER_NEAREST_EXACT)
         if self.max_side is None:
             return self.vectors(index)
-        size = np.array(image_size(self.images[index]))
-        factor = _reduced_size(size, self._factor(index)) / size  # per axis, as the reduced sides are rounded
-        return [Annotation(a.label, a.points * factor) for a in self.vectors(index)]
+        # per axis, as sides are rounded
+        factors = np.array(self.shape(index)[::-1]) / np.array(image_size(self.images[index]))
+        return [Annotation(a.label, a.points * factors) for a in self.vectors(index)]
 
     def vectors(self, index: int) -> list[Annotation]:
         """Return annotations in pixels of the file, not of the reduced image."""
@@ -91,26 +90,18 @@ class FolderDataset(SegmentationDataset):
     def problem(self, index: int, training: bool) -> InputError | None:
         """Read every file of one image, without simulating labels, and return the first error."""
         try:
-            size = read_image(self.images[index]).shape[:2]
+            image = read_image(self.images[index])
             for folder in (self.masks, self.weak):
-                if isinstance(folder, Path) and (labels := self._read_map(folder, index)).shape != size:
-                    return InputError(
-                        f"{folder / self.name(index)}.png is {labels.shape[1]} x {labels.shape[0]} but its image is "
-                        f"{size[1]} x {size[0]}; export it at the size of the image.",
-                        "size differs",
-                        f"{folder / self.name(index)}.png",
-                    )
+                if isinstance(folder, Path):
+                    check_size(self._read_map(folder, index), image, f"{folder / self.name(index)}.png")
         except InputError as error:
             return error
         return None
 
-    def _factor(self, index: int) -> float:
-        if self.max_side is None:
-            return 1.0
-        return min(1.0, self.max_side / max(image_size(self.images[index])))
-
-    def _reduced_map(self, folder: Path | None, index: int) -> LabelMap:
-        return reduce(self._read_map(folder, index), self._factor(index), cv2.INTER_NEAREST_EXACT)
+    def _reduce(self, array: NDArray[np.uint8], index: int, interpolation: int) -> NDArray[np.uint8]:
+        if self.max_side is None or max(array.shape[:2]) <= self.max_side:
+            return array
+        return np.asarray(cv2.resize(array, self.shape(index)[::-1], interpolation=interpolation), dtype=np.uint8)
 
     def _read_map(self, folder: Path | None, index: int) -> LabelMap:
         if folder is None:
@@ -119,15 +110,3 @@ class FolderDataset(SegmentationDataset):
         if not path.is_file():
             raise InputError(f"{path} is missing; every image of that split needs one.", "missing file", path)
         return read_label_map(path, self.num_classes)
-
-
-def reduce(array: NDArray[np.uint8], factor: float, interpolation: int) -> NDArray[np.uint8]:
-    """Resize (H, W, ...) by a factor of at most 1."""
-    if factor == 1:
-        return array
-    size = _reduced_size(np.array(array.shape[1::-1]), factor).tolist()
-    return np.asarray(cv2.resize(array, size, interpolation=interpolation), dtype=np.uint8)
-
-
-def _reduced_size(size: NDArray[np.integer], factor: float) -> NDArray[np.integer]:
-    return np.asarray(np.maximum(1, np.rint(size * factor)), dtype=np.int64)

@@ -1,19 +1,19 @@
 """The text files of a folder: class names and weak labels."""
 
-import json
 from collections.abc import Container
 from pathlib import Path
 
 from datamodules.annotations import Annotation, from_json
 from datamodules.io.errors import InputError
 from datamodules.io.images import naming
+from datamodules.io.json_files import read_json
 
 
 def read_class_names(path: Path) -> list[str]:
     """Read one class name per line; line k names class k - 1.
 
     Raises:
-        InputError: The file is missing or no text, or has an empty line or a name twice.
+        InputError: The file is missing or not text, or has an empty line or a name twice.
     """
     if not path.is_file():
         raise InputError(f"There is no {path}; write one class name per line.")
@@ -25,30 +25,27 @@ def read_class_names(path: Path) -> list[str]:
 
 
 def read_vectors(path: Path, images: Container[str], num_classes: int) -> dict[str, list[Annotation]]:
-    """Read clicks or scribbles: ``{"NAME": [{"class": 1, "points": [[x, y], ...]}, ...], ...}``.
+    """Read annotations by image name: ``{"NAME": [{"class": 1, "points": [[x, y], ...]}, ...], ...}``.
 
     Args:
         path: The JSON file.
         images: Names that may be labeled.
         num_classes: C.
 
-    Returns:
-        Annotations by image name.
-
     Raises:
-        InputError: The file has another form, or names an image or a class that does not exist.
+        InputError: The file is malformed, or names an image or a class that does not exist.
     """
+    form = '{"NAME": [{"class": 1, "points": [[x, y], ...]}, ...], ...}'
+    content = read_json(path, f"write {form}")
     try:
-        vectors = {name: from_json(items) for name, items in json.loads(path.read_text()).items()}
+        vectors = {name: from_json(items) for name, items in content.items()}
     except (ValueError, AttributeError, TypeError, OverflowError) as error:
-        form = '{"NAME": [{"class": 1, "points": [[x, y], ...]}, ...], ...}'
         raise InputError(f"{path} is not of the form {form}: {error}") from error
     for name, annotations in vectors.items():
         if name not in images:
             raise InputError(f"{path} labels {name!r}, but images/train has no such image; use names without suffix.")
         for annotation in annotations:
             if not 0 <= annotation.label < num_classes:
-                raise InputError(
-                    f"{path} gives {name!r} the class {annotation.label}; classes are 0 to {num_classes - 1}."
-                )
+                problem = f"gives {name!r} the class {annotation.label}"
+                raise InputError(f"{path} {problem}; classes are 0 to {num_classes - 1}.")
     return vectors

@@ -1,24 +1,24 @@
 """CVAT annotations, exported as "CVAT for images 1.1"."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
 
-from datamodules.annotations import Annotation
 from datamodules.coco.instances import Region
-from datamodules.importers.drawing import SCRIBBLES, Drawing, Simulator, add_image, image_name
+from datamodules.importers.drawing import Drawing
 from datamodules.io.errors import InputError
 
+ADD = {"points": Drawing.add_clicks, "polyline": Drawing.add_scribble, "polygon": Drawing.add_polygon}
 
-def read_cvat(path: Path, classes: Sequence[str], simulator: Simulator = SCRIBBLES) -> dict[str, list[Annotation]]:
-    """Return the annotations of each image, by file name without folder and suffix.
+
+def read_cvat(path: Path, classes: Sequence[str]) -> Iterator[Drawing]:
+    """Yield the shapes of each image.
 
     Args:
         path: annotations.xml. Shapes: points, polyline, polygon, mask. Tags are ignored.
         classes: Class names, by index.
-        simulator: Draws a scribble or a click inside each polygon and mask.
 
     Raises:
         InputError: The file is malformed, or has an unknown label or shape.
@@ -29,24 +29,18 @@ def read_cvat(path: Path, classes: Sequence[str], simulator: Simulator = SCRIBBL
         raise InputError(f"{path} cannot be read ({error}); unpack annotations.xml of the export.") from error
     if root.tag != "annotations" or root.find("track") is not None or root.find("image") is None:
         raise InputError(f'{path} is not a list of images; export it from CVAT as "CVAT for images 1.1".')
-    found: dict[str, list[Annotation]] = {}
     for image in root.iterfind("image"):
         where = f"{path}, image {image.get('name')}"
-        drawing = Drawing(where, classes, (_number(image, "height", where), _number(image, "width", where)))
+        size = (_number(image, "height", where), _number(image, "width", where))
+        drawing = Drawing(where, image.get("name"), classes, size)
         for shape in image:
-            label, points = shape.get("label"), [pair.split(",") for pair in shape.get("points", "").split(";")]
-            if shape.tag == "points":
-                drawing.add_clicks(label, points)
-            elif shape.tag == "polyline":
-                drawing.add_scribble(label, points)
-            elif shape.tag == "polygon":
-                drawing.add_polygon(label, points)
+            if shape.tag in ADD:
+                ADD[shape.tag](drawing, shape.get("label"), [p.split(",") for p in shape.get("points", "").split(";")])
             elif shape.tag == "mask":
-                drawing.add_region(label, _mask(shape, drawing.size, where))
+                drawing.add_region(shape.get("label"), _mask(shape, drawing.size, where))
             elif shape.tag != "tag":
                 raise InputError(f"{where} has a {shape.tag}; use points, polylines, polygons or masks instead.")
-        add_image(found, image_name(image.get("name"), str(path)), drawing.annotations(simulator), path)
-    return found
+        yield drawing
 
 
 def _mask(shape: ElementTree.Element, size: tuple[int, int], where: str) -> Region:

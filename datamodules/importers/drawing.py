@@ -1,13 +1,12 @@
 """Clicks and scribbles from shapes drawn in an annotation tool.
 
-A point is a click and a line is a scribble. Region boundaries are inaccurate, so a region gives one simulated scribble
-or click inside the largest part that no smaller region covers.
+A point is a click, and a line is a scribble. Hand-drawn boundaries are inaccurate, so a region gives one simulated
+scribble or click, inside the largest part that no smaller region covers.
 """
 
-import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PureWindowsPath
+from pathlib import PureWindowsPath
 from typing import Any
 
 import cv2
@@ -30,14 +29,16 @@ class Drawing:
 
     Args:
         where: File and image, for error messages.
+        path: Windows or Unix path of the image.
         classes: Class names, by index.
         size: (H, W), pixels.
 
     Raises:
-        InputError: The size is not two positive integers. The methods raise it for an unknown label or invalid points.
+        InputError: The path or the size is invalid. The methods raise it for an unknown label or invalid points.
     """
 
     where: str
+    path: Any
     classes: Sequence[str]
     size: tuple[Any, Any]
     vectors: list[Annotation] = field(default_factory=list)
@@ -45,6 +46,9 @@ class Drawing:
     labels: dict[int, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self.name = PureWindowsPath(self.path).stem if isinstance(self.path, str) else ""
+        if not self.name:
+            raise InputError(f"{self.where} has the image path {self.path!r}; export it again with image names.")
         if not all(isinstance(side, int) and side > 0 for side in self.size):
             raise InputError(f"{self.where} has the image size (H, W) {self.size}; export it again.")
 
@@ -97,36 +101,19 @@ class Drawing:
         return found
 
 
-def load_json(path: Path) -> Any:
-    """Return the content of a JSON file.
+def to_annotations(drawings: Iterable[Drawing], simulator: Simulator) -> dict[str, list[Annotation]]:
+    """Convert drawings to annotations by image name, which is the file name without folders and suffix.
+
+    Args:
+        drawings: One drawing per image.
+        simulator: Draws a scribble or a click inside each region.
 
     Raises:
-        InputError: The file is missing or not JSON.
+        InputError: Two images have the same name.
     """
-    try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as JSON ({error}); export it again.") from error
-
-
-def image_name(path: Any, where: str) -> str:
-    """Return a file name without folders and suffix. Paths may be of Windows or Unix.
-
-    Raises:
-        InputError: There is no file name.
-    """
-    name = PureWindowsPath(path).stem if isinstance(path, str) else ""
-    if not name:
-        raise InputError(f"{where} has the image path {path!r}; export it again with image names.")
-    return name
-
-
-def add_image(found: dict[str, list[Annotation]], name: str, annotations: list[Annotation], path: Path) -> None:
-    """Add the annotations of an image.
-
-    Raises:
-        InputError: ``found`` already has an image of that name.
-    """
-    if name in found:
-        raise InputError(f"{path} labels a second image {name!r}; rename one, since labels are found by name.")
-    found[name] = annotations
+    found: dict[str, list[Annotation]] = {}
+    for drawing in drawings:
+        if drawing.name in found:
+            raise InputError(f"{drawing.where} labels a second image {drawing.name!r}; rename one of the images.")
+        found[drawing.name] = drawing.annotations(simulator)
+    return found

@@ -1,27 +1,29 @@
 """Label Studio annotations, exported as JSON."""
 
 import re
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path, PureWindowsPath
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import numpy as np
 
-from datamodules.annotations import Annotation
 from datamodules.coco.instances import Region
-from datamodules.importers.drawing import SCRIBBLES, Drawing, Simulator, add_image, image_name, load_json
+from datamodules.importers.drawing import Drawing
 from datamodules.io.errors import InputError
 from datamodules.io.images import IMAGE_SUFFIXES
+from datamodules.io.json_files import read_json
 
 OPAQUE = 128  # minimum alpha of a pixel covered by a brush
-KINDS = {"keypointlabels": "KeyPointLabels", "brushlabels": "BrushLabels", "polygonlabels": "PolygonLabels"}
+ADD = {
+    "keypointlabels": Drawing.add_clicks,
+    "brushlabels": Drawing.add_region,
+    "polygonlabels": Drawing.add_polygon,
+}
 
 
-def read_label_studio(
-    path: Path, classes: Sequence[str], simulator: Simulator = SCRIBBLES
-) -> dict[str, list[Annotation]]:
-    """Return the annotations of each image, by file name without folder and suffix.
+def read_label_studio(path: Path, classes: Sequence[str]) -> Iterator[Drawing]:
+    """Yield the shapes of each image.
 
     The eight digits that Label Studio puts before the names of uploaded files are removed. Annotations of several
     people are merged. Skipped annotations and model predictions are ignored.
@@ -29,15 +31,13 @@ def read_label_studio(
     Args:
         path: Exported JSON file with keypointlabels, brushlabels and polygonlabels.
         classes: Class names, by index.
-        simulator: Draws a scribble or a click inside each polygon and brushed region.
 
     Raises:
         InputError: The file is malformed, or has an unknown label or shape.
     """
-    tasks = load_json(path)
+    tasks = read_json(path, "export it from Label Studio as JSON")
     if not isinstance(tasks, list) or not all(isinstance(t, dict) and "annotations" in t for t in tasks):
         raise InputError(f'{path} is not a list of tasks with "annotations"; export it from Label Studio as JSON.')
-    found: dict[str, list[Annotation]] = {}
     for number, task in enumerate(tasks):
         where = f"{path}, task {task.get('id', f'at position {number}')}"
         try:
@@ -50,49 +50,36 @@ def read_label_studio(
         sizes = {(shape.get("original_height"), shape.get("original_width")) for shape in shapes}
         if len(sizes) > 1 or any(shape.get("image_rotation") for shape in shapes):
             raise InputError(f"{where} has {name!r} rotated or in several sizes {sizes}; label it upright.")
-        annotations: list[Annotation] = []
-        if shapes:
-            drawing = Drawing(where, classes, sizes.pop())
-            for shape in shapes:
-                _add(drawing, shape["type"], shape.get("value"))
-            annotations = drawing.annotations(simulator)
-        add_image(found, name, annotations, path)
-    return found
+        drawing = Drawing(where, name, classes, sizes.pop() if sizes else (1, 1))
+        for shape in shapes:
+            _add(drawing, shape["type"], shape.get("value"))
+        yield drawing
 
 
 def _add(drawing: Drawing, kind: str, value: Any) -> None:
     """Add one shape. Its coordinates are percentages of the image sides."""
-    if kind not in KINDS:
-        raise InputError(f"{drawing.where} has {kind}; use {', '.join(KINDS.values())} instead.")
+    if kind not in ADD:
+        raise InputError(f"{drawing.where} has {kind}; use KeyPointLabels, BrushLabels or PolygonLabels instead.")
     labels = value.get(kind) if isinstance(value, dict) else None
     if not isinstance(labels, list) or len(labels) != 1:
         raise InputError(f"{drawing.where} has {kind} with the labels {labels!r}; give each region one label.")
     try:
         if kind == "brushlabels":
-            region = decode_brush(value["rle"], drawing.size)
+            shape = decode_brush(value["rle"], drawing.size)
         else:
             points = [[value["x"], value["y"]]] if kind == "keypointlabels" else value["points"]
-            pixels = np.array(points, dtype=np.float64) / 100 * drawing.size[::-1]
+            shape = np.array(points, dtype=np.float64) / 100 * drawing.size[::-1]
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{drawing.where} has malformed {kind} ({error}); export it again.") from error
-    if kind == "brushlabels":
-        drawing.add_region(labels[0], region)
-    elif kind == "keypointlabels":
-        drawing.add_clicks(labels[0], pixels)
-    else:
-        drawing.add_polygon(labels[0], pixels)
+    ADD[kind](drawing, labels[0], shape)
 
 
 def decode_brush(numbers: Sequence[int], size: tuple[int, int]) -> Region:
-    """Return the pixels covered by a brush, bool (H, W), from the run lengths of an RGBA image.
+    """Return the pixels covered by a brush, bool (H, W), from the bytes of a run-length encoded RGBA image.
 
     The bit stream, highest bit first: number of values (32 bits); bits per value minus 1 (5 bits); bits per count minus
     1 for each of four kinds of counts (4 x 4 bits). Then blocks: whether one value is repeated (1 bit), kind of count
     (2 bits), count minus 1, and the repeated value or ``count`` values.
-
-    Args:
-        numbers: Bytes.
-        size: (H, W).
 
     Raises:
         ValueError: The bytes are not an image of that size.
@@ -123,15 +110,14 @@ def decode_brush(numbers: Sequence[int], size: tuple[int, int]) -> Region:
 
 
 def _name(data: Mapping[str, Any], where: str) -> str:
-    """Return the image name of a task: an uploaded file, a local file or a URL."""
+    """Return the file name of the image of a task: an uploaded file, a local file or a URL."""
     names = []
     for value in data.values():
         url = urlsplit(value) if isinstance(value, str) else urlsplit("")
         path = parse_qs(url.query).get("d", [unquote(url.path)])[0]  # /data/local-files/?d=FOLDER/NAME.jpg
         if path.lower().endswith(IMAGE_SUFFIXES):
-            name = image_name(path, where)
-            uploaded = re.fullmatch("[0-9a-f]{8}-(.+)", name) if "/upload/" in path else None
-            names.append(uploaded[1] if uploaded else name)
+            name = PureWindowsPath(path).name
+            names.append(re.sub("^[0-9a-f]{8}-(?=.)", "", name) if "/upload/" in path else name)
     if len(names) != 1:
         raise InputError(f"{where} has the images {names}; expected one image per task.")
     return names[0]

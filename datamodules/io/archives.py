@@ -11,18 +11,14 @@ from datamodules.io.errors import InputError
 
 
 def extract(path: Path, folder: Path, tree: str) -> Path:
-    """Unpack one folder of a tar archive.
+    """Unpack one folder of a tar archive and return its path, ``folder / tree``.
 
-    The folder gets its name when it is complete. A killed call leaves a folder NAME.unpacking, which the next
-    call removes.
+    The folder gets its name when it is complete. A killed call leaves NAME.unpacking, which the next call removes.
 
     Args:
         path: Tar archive, compressed or not.
         folder: Folder to unpack into.
         tree: Folder inside the archive, for example "VOCdevkit/VOC2012". The rest is not unpacked.
-
-    Returns:
-        ``folder / tree``.
 
     Raises:
         InputError: The target exists, the archive is missing, damaged or unsafe, or the disk is full.
@@ -37,7 +33,7 @@ def extract(path: Path, folder: Path, tree: str) -> Path:
             tarfile.open(fileobj=file, mode="r|*", bufsize=1 << 20) as tar,
         ):
             wanted = (member for member in tar if PurePosixPath(member.name).is_relative_to(tree))
-            tar.extractall(part, wanted, filter="data")  # the filter refuses paths and links that lead out of it
+            tar.extractall(part, wanted, filter="data")  # refuses paths and links that lead outside
         if not (part / tree).is_dir():
             raise InputError(f"{path} has no folder {tree}; is it the right archive?")
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -26,17 +26,12 @@ def atomic_write(path: Path, content: str | bytes | memoryview, keep: Path | Non
         if keep is not None and path.is_file():
             path.replace(keep)
         part.replace(path)
-        _sync_folder(path.parent)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)  # the new name
+        finally:
+            os.close(folder)
     except OSError:
         with suppress(OSError):
             part.unlink()
         raise
-
-
-def _sync_folder(folder: Path) -> None:
-    """Bring the names of its files to the disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,6 +1,5 @@
 """Published click files: ``{"NAME": [{"x": 12.5, "y": 34.0, "cls": 3}, ...], ...}``."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,33 +8,28 @@ import numpy as np
 
 from datamodules.annotations import Annotation
 from datamodules.io.errors import InputError
-from datamodules.io.json_files import write_json
+from datamodules.io.json_files import read_json, write_json
 from datamodules.sample import IGNORE_INDEX
 
-FORM = '{"NAME": [{"x": 12.5, "y": 34.0, "cls": 3}, ...], ...}'
 MAX_COORDINATE = 1e9  # pixels; NaN and infinity are not below it
 
 Clicks = dict[str, list[Annotation]]
 
 
 def read_clicks(path: Path, classes: Mapping[int, int]) -> Clicks:
-    """Return the clicks of each image, in file order. Clicks outside their image are kept.
+    """Read the clicks of each image, in file order, including clicks outside their image.
 
     Args:
         path: Click file. Other keys of a click, such as "rank", are ignored.
-        classes: Class index of each value of "cls". Clicks with class IGNORE_INDEX are dropped.
+        classes: Class index of each "cls". Clicks of class IGNORE_INDEX are dropped.
 
     Raises:
         InputError: The file is missing or malformed, or a class is not in ``classes``.
     """
-    try:
-        content = json.loads(path.read_bytes())
-    except FileNotFoundError as error:
-        raise InputError(f"{path} does not exist; see: gatedcrf data download --help.") from error
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as JSON ({error}); download it again.") from error
+    content = read_json(path, "see: gatedcrf data download --help")
     if not isinstance(content, dict) or not all(isinstance(items, list) for items in content.values()):
-        raise InputError(f"{path} is not of the form {FORM}.")
+        form = '{"NAME": [{"x": 12.5, "y": 34.0, "cls": 3}, ...], ...}'
+        raise InputError(f"{path} is not of the form {form}.")
     clicks: Clicks = {}
     for name, items in content.items():
         found = [_parse(item, classes, f"{path}, image {name!r}") for item in items]
@@ -50,20 +44,13 @@ def _parse(item: Any, classes: Mapping[int, int], where: str) -> Annotation:
     except (KeyError, TypeError):
         valid = False
     if not valid:
-        raise InputError(
-            f"{where}: {item!r} is not a click with finite x and y and a cls of {min(classes)} to {max(classes)}."
-        )
+        form = f"a click with finite x and y and a cls of {min(classes)} to {max(classes)}"
+        raise InputError(f"{where}: {item!r} is not {form}.")
     return Annotation(label, np.array([[x, y]], dtype=np.float64))
 
 
 def write_clicks(path: Path, clicks: Mapping[str, Sequence[Annotation]], values: Mapping[int, int]) -> None:
-    """Write a click file atomically.
-
-    Args:
-        path: Click file.
-        clicks: Clicks of each image.
-        values: "cls" of each class index.
-    """
+    """Write a click file atomically. ``values`` is the "cls" of each class index."""
     content = {
         name: [{"x": x, "y": y, "cls": values[click.label]} for click in items for x, y in click.points.tolist()]
         for name, items in clicks.items()
@@ -72,6 +59,6 @@ def write_clicks(path: Path, clicks: Mapping[str, Sequence[Annotation]], values:
 
 
 def merge(files: Sequence[Clicks]) -> Clicks:
-    """Return the clicks of the images that are in all files. Clicks of later files lie on top."""
+    """Merge the clicks of images that are in all files. Clicks of later files lie on top."""
     names = [name for name in next(iter(files), {}) if all(name in clicks for clicks in files)]
     return {name: [click for clicks in files for click in clicks[name]] for name in names}

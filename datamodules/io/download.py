@@ -14,22 +14,17 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from datamodules.io.errors import InputError
 
 CHUNK = 1 << 16  # bytes
-TIMEOUT_S = 30.0  # without a byte
+TIMEOUT_S = 30.0  # without data
 
 
 def download(url: str, md5: str, folder: Path, timeout: float = TIMEOUT_S) -> Path:
-    """Download a file and verify its MD5 sum.
-
-    An incomplete file is named NAME.part. The next call resumes it.
+    """Download a file, verify its MD5 sum and return its path. An incomplete file is named NAME.part and resumed.
 
     Args:
         url: Address of the file. Its last part is the file name.
         md5: MD5 sum, hexadecimal. An existing file is only verified.
         folder: Folder of the file, created if it is missing.
         timeout: Seconds without data after which the connection is closed.
-
-    Returns:
-        Path of the complete file.
 
     Raises:
         InputError: The file cannot be downloaded or written, or has another MD5 sum.
@@ -49,10 +44,8 @@ def download(url: str, md5: str, folder: Path, timeout: float = TIMEOUT_S) -> Pa
         raise InputError(message) from error
     if (found := _md5(part)) != md5:
         part.unlink()
-        raise InputError(
-            f"{url} gave a file with MD5 sum {found} instead of {md5}, which was removed. Run the "
-            f"command again, {remedy}"
-        )
+        problem = f"gave a file with MD5 sum {found} instead of {md5}, which was removed"
+        raise InputError(f"{url} {problem}. Run the command again, {remedy}")
     part.replace(path)
     return path
 
@@ -63,7 +56,7 @@ def _md5(path: Path) -> str:
 
 
 def _complete(url: str, part: Path, timeout: float) -> None:
-    """Download the rest of a file. A broken connection is opened again if it made progress."""
+    """Download the rest of a file. Reconnect as long as connections make progress."""
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, TimeRemainingColumn(), transient=True) as progress, part.open("ab") as file:
         task = progress.add_task(part.stem, total=None)
@@ -72,7 +65,7 @@ def _complete(url: str, part: Path, timeout: float) -> None:
             try:
                 _receive(url, file, timeout, partial(progress.update, task))
             except (OSError, HTTPException) as error:
-                if isinstance(error, HTTPError) and error.code == 416:  # no bytes after these: the file is complete
+                if isinstance(error, HTTPError) and error.code == 416:  # no more bytes: the file is complete
                     return
                 if file.tell() <= done:
                     raise
@@ -81,7 +74,7 @@ def _complete(url: str, part: Path, timeout: float) -> None:
 
 
 def _receive(url: str, file: BinaryIO, timeout: float, update: Callable[..., None]) -> None:
-    """Append what one connection delivers, and raise OSError or HTTPException if it ends early."""
+    """Append the data of one connection. Raise OSError or HTTPException if it ends early."""
     headers = {"User-Agent": "gated-crf", "Range": f"bytes={file.tell()}-"}
     with urlopen(Request(url, headers=headers), timeout=timeout) as response:
         if response.status != 206:  # the server ignores the range and sends the whole file

@@ -12,12 +12,12 @@ class InputError(ValueError):
     The command line prints the message and exits with status 2. Any other exception is a bug and shows its traceback.
 
     Args:
-        message: The value or the file that is wrong, and the remedy.
+        message: The wrong value or file, and the remedy.
         kind: Category in the report of a dataset, for example "size differs".
         place: The file or image.
     """
 
-    # The defaults are needed in loader processes: torch raises their errors again from the message alone.
+    # torch raises errors of loader processes again from their message alone, which needs the defaults
     def __init__(self, message: str, kind: str = "", place: Path | str = "") -> None:
         super().__init__(message)
         self.kind = kind

@@ -1,8 +1,4 @@
-"""Image files.
-
-Pillow raises on truncated files and returns palette PNGs as indices. OpenCV decodes plain JPEGs to the same pixels in
-two thirds of the time.
-"""
+"""Image files. OpenCV decodes plain JPEGs to the same pixels as Pillow, in two thirds of the time."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -26,7 +22,7 @@ from datamodules.transforms import Image
 
 _ORIENTATION = 0x0112  # EXIF tag; values 5 to 8 swap width and height
 
-# JPEG markers: 8-bit frames; the first scan; the other headers of a plain file (JFIF, tables, comment)
+# JPEG markers: frames of 8 bits; the first scan; other headers of a plain file (JFIF, tables, comment)
 _FRAMES, _SCAN, _HARMLESS = (0xC0, 0xC1, 0xC2), 0xDA, (0xE0, 0xDB, 0xC4, 0xDD, 0xFE)
 _PIXELS = 2**26  # Pillow warns about larger images
 
@@ -37,11 +33,9 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
 @contextmanager
 def naming(path: Path, what: str) -> Iterator[None]:
-    """Convert any exception to an :class:`InputError` that names the file. Decoders raise exceptions of many types.
+    """Convert any exception to an :class:`InputError`: the file cannot be read as ``what``, for example "an image".
 
-    Args:
-        path: The file.
-        what: What it should hold, for example "an image".
+    Decoders raise exceptions of many types.
     """
     try:
         yield
@@ -51,15 +45,10 @@ def naming(path: Path, what: str) -> Iterator[None]:
 
 
 def in_threads(function: Callable[[int], T], length: int, text: str) -> Iterator[T]:
-    """Yield ``function(0)``, ``function(1)``, ... computed by threads, and show a progress bar.
+    """Yield ``function(index)`` for each index below ``length``, computed by threads, and show a progress bar.
 
-    Return only when the operating system has ended the threads. While they end they hold a lock of OpenCV, and a loader
+    Return after the operating system has ended the threads. An ending thread holds a lock of OpenCV, and a loader
     process forked in that moment would wait for it forever.
-
-    Args:
-        function: Runs in parallel where it releases the GIL, as decoders do.
-        length: Number of calls.
-        text: Label of the progress bar.
     """
     threads = list[int]()
     pool = ThreadPoolExecutor(initializer=lambda: threads.append(get_native_id()))
@@ -75,7 +64,7 @@ def list_images(folder: Path) -> list[Path]:
     """Return the image files of a folder, sorted by name.
 
     Raises:
-        InputError: The folder is missing or holds no images, or two files differ only in their suffix.
+        InputError: The folder is missing or has no images, or two files differ only in their suffix.
     """
     if not folder.is_dir():
         raise InputError(f"There is no folder {folder}; create it and put images into it.")
@@ -92,7 +81,7 @@ def image_size(path: Path) -> tuple[int, int]:
     """Return (W, H) of the upright image without decoding it.
 
     Raises:
-        InputError: The file is missing or no image.
+        InputError: The file is missing or not an image.
     """
     with naming(path, "an image"), PILImage.open(path) as picture:
         turned = picture.format != "TIFF" and 5 <= picture.getexif().get(_ORIENTATION, 1) <= 8  # Pillow rotates TIFFs
@@ -103,7 +92,7 @@ def read_image(path: Path) -> Image:
     """Return uint8 (H, W, 3), RGB, rotated by its EXIF orientation, as annotation tools show it.
 
     Raises:
-        InputError: The file is missing, truncated, no image, or has more than 8 bits per channel.
+        InputError: The file is missing, truncated or not an image, or has more than 8 bits per channel.
     """
     with naming(path, "an image"):
         image = _decode_plain_jpeg(path.read_bytes())
@@ -114,15 +103,14 @@ def read_image(path: Path) -> Image:
             if not mode.startswith(("I", "F")):  # Pillow clips more than 8 bits
                 ImageOps.exif_transpose(picture, in_place=True)
                 return np.array(picture if mode == "RGB" else picture.convert("RGB"))
-    raise InputError(
-        f"{path} has more than 8 bits per channel (mode {mode}); export it with 8 bits.", "more than 8 bits", path
-    )
+    message = f"{path} has more than 8 bits per channel (mode {mode}); export it with 8 bits."
+    raise InputError(message, "more than 8 bits", path)
 
 
 def _decode_plain_jpeg(content: bytes) -> Image | None:
     """Return uint8 (H, W, 3), RGB, or ``None`` if Pillow must read the file.
 
-    Those are truncated files, which OpenCV fills with gray; files with metadata, which may hold an orientation; and
+    Pillow reads truncated files, which OpenCV fills with gray, files with metadata, which may hold an orientation, and
     files that do not have three channels.
     """
     if not content.startswith(b"\xff\xd8") or not content.endswith(b"\xff\xd9"):
@@ -152,17 +140,10 @@ def read_label_map(path: Path, num_classes: int) -> LabelMap:
     with naming(path, "a mask"), PILImage.open(path) as picture:
         mode, labels = picture.mode, np.array(picture)
     if mode not in ("P", "L", "I", "I;16"):
-        raise InputError(
-            f"{path} has mode {mode}; a mask holds one class index per pixel, as a palette or gray PNG.",
-            "colors instead of indices",
-            path,
-        )
+        message = f"{path} has mode {mode}; a mask holds one class index per pixel, as a palette or gray PNG."
+        raise InputError(message, "colors instead of indices", path)
     wrong = sorted(set(np.unique(labels).tolist()) - {*range(num_classes), IGNORE_INDEX})
     if wrong:
-        raise InputError(
-            f"{path} holds the values {wrong[:5]}; use 0 to {num_classes - 1} (the lines of classes.txt) and "
-            f"{IGNORE_INDEX} for unlabeled pixels.",
-            "value out of range",
-            path,
-        )
+        remedy = f"use 0 to {num_classes - 1}, the classes, and {IGNORE_INDEX} for unlabeled pixels"
+        raise InputError(f"{path} holds the values {wrong[:5]}; {remedy}.", "value out of range", path)
     return labels.astype(np.uint8)

@@ -1,4 +1,4 @@
-"""The embedded dataset: drawn when it is used, not downloaded."""
+"""The embedded dataset: drawn on first use, not downloaded."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -57,6 +57,10 @@ class ShapesDataset(SegmentationDataset):
         """Return uint8 (size, size, 3), RGB."""
         return self._scenes[index][0]
 
+    def shape(self, index: int) -> tuple[int, int]:
+        """Return (size, size)."""
+        return self.size, self.size
+
     def dense_mask(self, index: int) -> LabelMap:
         """Return the dense mask, uint8 (size, size)."""
         return self._scenes[index][1]
@@ -70,11 +74,11 @@ class ShapesDataModule(SegmentationDataModule):
     """The embedded dataset.
 
     Args:
-        supervision: Labels to train with: "clicks", "scribbles" or "full".
+        supervision: Training labels: "clicks", "scribbles" or "full".
         num_train: Number of training images.
         num_val: Number of validation images.
         size: Height and width of the images, pixels.
-        augmentation: This and the remaining arguments: see :class:`SegmentationDataModule`.
+        augmentation: See :class:`SegmentationDataModule`, also for the remaining arguments.
     """
 
     supervisions = ("clicks", "scribbles", "full")

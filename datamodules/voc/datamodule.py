@@ -9,7 +9,7 @@ from datamodules.datamodule import LoaderOptions, SegmentationDataModule
 from datamodules.io.click_files import merge, read_clicks
 from datamodules.io.errors import InputError
 from datamodules.transforms import RandomScaleCropFlip
-from datamodules.validation import find_unlabeled
+from datamodules.validation import find_problems
 from datamodules.voc.dataset import VOCDataset, Weak
 from datamodules.voc.files import CLASSES, VOCFiles, unpublished
 from datamodules.voc.scribblesup import ScribbleFiles
@@ -38,9 +38,6 @@ class VOCDataModule(SegmentationDataModule):
         augmentation: See :class:`SegmentationDataModule`, also for ``loader`` and ``seed``.
         stroke_width: Width of clicks and strokes, pixels of the crop. ``None`` is 1 for clicks and 3 for scribbles,
             Sec. 4.1.
-
-    Raises:
-        InputError: The supervision is unknown.
     """
 
     supervisions = ("clicks", "scribbles", "full")
@@ -88,11 +85,7 @@ class VOCDataModule(SegmentationDataModule):
         return VOCDataset(self.files, self.files.val())
 
     def quick_problems(self, split: str) -> Iterator[InputError]:
-        """Yield lists and files that differ from the published ones, and training images without labels.
-
-        Args:
-            split: "train", "val" or "predict".
-        """
+        """Yield lists and files that differ from the published ones, and training images without labels."""
         remedy = f"download VOC and SBD again into {self.files.root}, or pass --data.published_split=false for a part."
         if split != "train":
             yield from unpublished("val", self.files.val(), remedy) if self.published_split else ()
@@ -102,7 +95,7 @@ class VOCDataModule(SegmentationDataModule):
             yield from self._unpublished_clicks()
             yield from unpublished("train_aug", images.names, remedy)
         if self.weak is not None:
-            yield from find_unlabeled(images, self._labeled())
+            yield from find_problems(images, training=True, skip=self._labeled())
 
     def _click_files(self) -> list[Path]:
         if self.clicks is not None:
@@ -129,6 +122,5 @@ class VOCDataModule(SegmentationDataModule):
         for path in paths:
             if path.exists():
                 return path
-        raise InputError(
-            f"{paths[0]} does not exist; see gatedcrf data download scribblesup, or pass --data.scribbles=PATH."
-        )
+        remedy = "see: gatedcrf data download scribblesup, or pass --data.scribbles=PATH"
+        raise InputError(f"{paths[0]} does not exist; {remedy}.")

@@ -8,8 +8,8 @@ from datamodules.annotations import Annotation, LabelMap, drop_outside, pixel_ce
 from datamodules.dataset import SegmentationDataset
 from datamodules.io.click_files import Clicks
 from datamodules.io.errors import InputError
-from datamodules.io.images import image_size, read_image, read_label_map
-from datamodules.transforms import Image, Labels
+from datamodules.io.images import read_label_map
+from datamodules.transforms import Labels
 from datamodules.voc.files import CLASSES, VOCFiles
 from datamodules.voc.scribblesup import ScribbleFiles
 
@@ -37,33 +37,16 @@ class VOCDataset(SegmentationDataset):
     def __len__(self) -> int:
         return len(self.names)
 
-    def name(self, index: int) -> str:
-        """Return the image name, YYYY_NNNNNN."""
-        return self.names[index]
-
     def image_file(self, index: int) -> Path:
         """Return the path of the image."""
         return self.files.image(self.names[index])
 
-    def shape(self, index: int) -> tuple[int, int]:
-        """Return (H, W) from the header of the image."""
-        width, height = image_size(self.image_file(index))
-        return height, width
-
-    def image(self, index: int) -> Image:
-        """Return uint8 (H, W, 3), RGB."""
-        return read_image(self.image_file(index))
-
     def dense_mask(self, index: int) -> LabelMap:
-        """Return the dense mask, uint8 (H, W)."""
+        """Return the mask, uint8 (H, W)."""
         return self.files.dense_mask(self.names[index])
 
     def weak_labels(self, index: int) -> Labels:
-        """Return the training labels: clicks or scribbles, or uint8 (H, W).
-
-        Raises:
-            InputError: The image has no labels, or they are malformed or for another image size.
-        """
+        """Return the labels of the supervision."""
         name = self.names[index]
         if self.weak is None:
             return self.dense_mask(index)
@@ -84,10 +67,7 @@ class VOCDataset(SegmentationDataset):
         name, actual = self.names[index], self.shape(index)
         scribbles, size = files.read(name)
         if size != actual:
-            raise InputError(
-                f"{files.path}: the scribbles of {name} are for (H, W) {size}, but {self.image_file(index)} has "
-                f"{actual}; download both again.",
-                "size differs",
-                name,
-            )
+            problem = f"are for (H, W) {size}, but {self.image_file(index)} has {actual}"
+            message = f"{files.path}: the scribbles of {name} {problem}; download both again."
+            raise InputError(message, "size differs", name)
         return [Annotation(s.label, pixel_centers(s.points)) for s in scribbles]

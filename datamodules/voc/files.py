@@ -21,12 +21,12 @@ PUBLISHED = {
     "train_aug": (10582, "215992f6fd958f89800449fdb4bbabe6"),
     "val": (1449, "5510db06bbb92848a0bf6109eba6d646"),
 }
-"""Number of images, and MD5 sum of their sorted names, one per line."""
+"""Number of images and MD5 sum of their sorted names, one per line."""
 
 
 @dataclass(frozen=True)
 class VOCFiles:
-    """Files of VOC and SBD.
+    """Files of VOC and SBD. Methods raise :class:`InputError` for a missing or malformed file.
 
     Args:
         root: Folder with ``VOCdevkit/VOC2012`` (or that folder itself). Dense masks of all training images need one of
@@ -42,9 +42,8 @@ class VOCFiles:
         for folder in (self.root / "VOCdevkit" / "VOC2012", self.root / "VOC2012", self.root):
             if (folder / "ImageSets" / "Segmentation").is_dir():
                 return folder
-        raise InputError(
-            f"{self.root} has no VOCdevkit/VOC2012 with ImageSets/Segmentation; see: gatedcrf data download voc."
-        )
+        needed = "VOCdevkit/VOC2012 with ImageSets/Segmentation"
+        raise InputError(f"{self.root} has no {needed}; see: gatedcrf data download voc.")
 
     @cached_property
     def sbd(self) -> Path | None:
@@ -54,7 +53,7 @@ class VOCFiles:
 
     @cached_property
     def augmented(self) -> Path | None:
-        """Folder of the masks of SBD as PNGs, as distributed by others, if any."""
+        """Folder of PNGs of the masks of SBD, if any."""
         folders = (self.voc / "SegmentationClassAug", self.root / "SegmentationClassAug")
         return next((folder for folder in folders if folder.is_dir()), None)
 
@@ -74,8 +73,7 @@ class VOCFiles:
         """Return the training images, sorted: SBD train, SBD val and VOC train, without VOC val.
 
         Args:
-            labeled: Images with weak labels. They replace the lists of SBD if it is missing, since weak labels do not
-                need its masks.
+            labeled: Images with weak labels, used instead of SBD's lists if SBD is missing.
         """
         if self.sbd is not None:
             labeled = [name for split in ("train", "val") for name in _read_list(self.sbd / f"{split}.txt")]
@@ -88,32 +86,19 @@ class VOCFiles:
         return frozenset(self.names("train")) | frozenset(self.names("val"))
 
     def dense_mask(self, name: str) -> LabelMap:
-        """Return the dense mask, uint8 (H, W). Masks of VOC, with contours of 255, take precedence over those of SBD.
-
-        Raises:
-            InputError: The mask is missing or malformed.
-        """
+        """Return the mask, uint8 (H, W). Masks of VOC, with contours of 255, take precedence over those of SBD."""
         if name in self._of_voc:
             return read_label_map(self.voc / "SegmentationClass" / f"{name}.png", len(CLASSES))
         if self.sbd is not None:
             return _read_mat(self.sbd / "cls" / f"{name}.mat")
         if self.augmented is not None:
             return read_label_map(self.augmented / f"{name}.png", len(CLASSES))
-        raise InputError(
-            f"{self.root} has no SBD mask of {name}, which full supervision needs; see: gatedcrf data download sbd.",
-            "no labels",
-            name,
-        )
+        remedy = "full supervision needs it; see: gatedcrf data download sbd"
+        raise InputError(f"{self.root} has no SBD mask of {name}; {remedy}.", "no labels", name)
 
 
 def unpublished(split: str, names: Sequence[str], remedy: str) -> list[InputError]:
-    """Return the difference between a split and its published count and checksum, if any.
-
-    Args:
-        split: "train_aug" or "val".
-        names: Image names.
-        remedy: End of the message.
-    """
+    """Return an error if "train_aug" or "val" differs from its published count or checksum."""
     count, checksum = PUBLISHED[split]
     if len(names) != count:
         message = f"{split} has {len(names)} images instead of the published {count:,}; {remedy}"

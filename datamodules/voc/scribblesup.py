@@ -32,7 +32,7 @@ TAGS = (
 
 @dataclass(frozen=True)
 class ScribbleFiles:
-    """XML files by image name.
+    """XML files by image name. Methods raise :class:`InputError` for a missing or malformed file.
 
     Args:
         path: ``scribble_annotation.zip`` (with ``pascal_2012/NAME.xml``), the folder it unpacks to, or a zip or a
@@ -43,11 +43,7 @@ class ScribbleFiles:
 
     @cached_property
     def members(self) -> dict[str, str]:
-        """Path inside ``path`` of the XML file of each image.
-
-        Raises:
-            InputError: ``path`` cannot be read or has no such files.
-        """
+        """Path of the XML file of each image, relative to ``path``."""
         if self.path.is_dir():
             names = [str(p.relative_to(self.path)) for p in self.path.rglob("*.xml")]
         else:
@@ -66,11 +62,7 @@ class ScribbleFiles:
         return {PurePosixPath(name).stem: name for name in sorted(chosen)}
 
     def read(self, name: str) -> tuple[list[Annotation], tuple[int, int]]:
-        """Return the scribbles of an image in file order, in pixel indices, and (H, W) as stated in the file.
-
-        Raises:
-            InputError: The file is missing or malformed.
-        """
+        """Return the scribbles of an image in file order, in pixel indices, and (H, W) as stated in the file."""
         if name not in self.members:
             raise InputError(f"{self.path} has no scribbles of {name}; download it again.", "no labels", name)
         member = self.members[name]
@@ -81,7 +73,7 @@ class ScribbleFiles:
 
 @cache
 def _open(path: Path, process: int) -> ZipFile:
-    """Return the open zip of a process. Opening is slow, and processes cannot share a file handle."""
+    """Return the open zip. Opening is slow, and processes cannot share a file handle."""
     return ZipFile(path)
 
 
@@ -116,9 +108,9 @@ def _integer(element: ElementTree.Element, path: str) -> int:
 
 
 def background_clicks(scribbles: Sequence[Annotation]) -> list[Annotation]:
-    """Return two clicks per background scribble, in order, as in the click files of the paper, Sec. 6.4.
+    """Return two clicks per background scribble, as in the click files of the paper, Sec. 6.4.
 
-    The clicks are at 25 % and 75 % of its length. A scribble of one or two points gives its first and last point.
+    The clicks are at 25 % and 75 % of its length or, with one or two points, at the first and the last.
     """
     clicks = []
     for scribble in scribbles:

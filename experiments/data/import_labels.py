@@ -1,7 +1,7 @@
 """``gatedcrf data import``: labels of an annotation tool as clicks and scribbles."""
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -9,7 +9,7 @@ from rich.console import Console
 from datamodules.annotations import Annotation, to_json
 from datamodules.folder.files import read_class_names
 from datamodules.importers.cvat import read_cvat
-from datamodules.importers.drawing import CLICKS, SCRIBBLES, Simulator
+from datamodules.importers.drawing import CLICKS, SCRIBBLES, Drawing, Simulator, to_annotations
 from datamodules.importers.label_studio import read_label_studio
 from datamodules.importers.labelme import read_labelme
 from datamodules.io.errors import InputError
@@ -18,7 +18,7 @@ from datamodules.io.json_files import write_json
 from experiments.data.arguments import check_output
 
 Labels = dict[str, list[Annotation]]
-READERS: Mapping[str, Callable[[Path, Sequence[str], Simulator], Labels]] = {
+READERS: Mapping[str, Callable[[Path, Sequence[str]], Iterator[Drawing]]] = {
     "labelme": read_labelme,
     "cvat": read_cvat,
     "label-studio": read_label_studio,
@@ -38,7 +38,8 @@ def run(options: argparse.Namespace) -> None:
     out = Path(options.out)
     console = Console(soft_wrap=True, highlight=False, markup=False)
     classes = read_class_names(Path(options.classes or out / "classes.txt"))
-    found = READERS[options.tool](Path(options.source), classes, SIMULATORS[options.regions])
+    drawings = READERS[options.tool](Path(options.source), classes)
+    found = to_annotations(drawings, SIMULATORS[options.regions])
     images = out / "images" / "train"
     if images.is_dir():
         known = {path.stem for path in list_images(images)}

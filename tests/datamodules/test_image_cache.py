@@ -307,7 +307,5 @@ def test_only_training_builds_the_cache(folder: Folder, tmp_path: Path, stage: T
 
 def test_images_in_memory_are_not_cached(tmp_path: Path) -> None:
     data = ShapesDataModule(num_train=2, num_val=2, size=48, loader=LoaderOptions(2, 0, str(tmp_path)))
-    with pytest.raises(
-        ValueError, match=r"shapes_0_0000 is decoded from no file; leave out --data\.loader\.image_cache"
-    ):
+    with pytest.raises(ValueError, match=r"ShapesDataset has no image files; leave out --data\.loader\.image_cache"):
         data.prepare_data()

@@ -4,7 +4,7 @@ from itertools import chain
 
 import pytest
 
-from datamodules.sampler import Draw, ShardSampler, StreamBatchSampler
+from datamodules.sampler import Draw, StreamBatchSampler
 
 
 def stream(**changes: int) -> list[list[Draw]]:
@@ -49,12 +49,3 @@ def test_resumed_stream_is_the_tail_of_the_uninterrupted_one(start: int) -> None
 def test_shares_of_the_ranks_make_up_the_batch_of_one_process(world: int, start: int) -> None:
     shares = zip(*(stream(start=start, rank=rank, world=world) for rank in range(world)), strict=True)
     assert [list(chain.from_iterable(share)) for share in shares] == stream(start=start)
-
-
-@pytest.mark.parametrize("world", [1, 2, 3, 8])
-@pytest.mark.parametrize("length", [8, 11])
-def test_shards_hold_every_image_once(length: int, world: int) -> None:
-    shards = [ShardSampler(length, rank, world) for rank in range(world)]
-    assert sorted(chain.from_iterable(shards)) == list(range(length))
-    assert all(len(shard) == len(list(shard)) for shard in shards)
-    assert max(map(len, shards)) - min(map(len, shards)) <= 1

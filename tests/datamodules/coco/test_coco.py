@@ -206,11 +206,15 @@ RLE = {"size": [H, W], "counts": [H * W]}
         ({"segmentation": "outline"}, "the segmentation 'outline'; expected polygons or RLE"),
         (
             {"segmentation": {**RLE, "size": [W, H]}},
-            r"RLE of size \[32, 24\] that does not fill its image with .*\(24, 32",
+            r"RLE of size \[32, 24\] .* does not fill its image with .*\(24, 32.*; export it again",
         ),
-        ({"segmentation": {**RLE, "counts": [3, 4]}}, "does not fill its image"),
+        ({"segmentation": {**RLE, "counts": [3, 4]}}, "annotation 7 has RLE .* does not fill its image"),
         ({"segmentation": {**RLE, "counts": [3, -4, H * W + 1]}}, "does not fill its image"),
-        ({"segmentation": {"size": [H, W]}}, "does not fill its image"),
+        ({"segmentation": {**RLE, "counts": "P1"}}, "does not fill its image"),  # stray memory to pycocotools
+        ({"segmentation": {**RLE, "counts": "PPPPPPPPPPPP1"}}, "malformed"),
+        ({"segmentation": {**RLE, "counts": "Ph0o"}}, "malformed"),  # the whole image, then half a number
+        ({"segmentation": {**RLE, "counts": "é"}}, "malformed"),
+        ({"segmentation": {"size": [H, W]}}, "malformed"),
         ({"bbox": [1, 2, -3, 4]}, r"bbox \[1, 2, -3, 4\]; expected \[x, y, width, height\]"),
         ({"keypoints": [1, 2]}, r"the keypoints \[1, 2\]; expected \[x, y, v"),
         ({"keypoints": [1, 2, 3]}, r"with v = 0, 1 or 2"),
@@ -249,10 +253,17 @@ def test_malformed_file_is_named(write: Write, change: dict[str, Any], message: 
         read_coco(write(**change))
 
 
-def test_malformed_compressed_rle_is_named_when_it_is_decoded(coco: Open) -> None:
-    data = coco({**SQUARE, "segmentation": {**RLE, "counts": "PPPPPPPPPPPP1"}})
-    (problem,) = data.check().problems
-    assert str(problem) == "Annotation 7 of image a.1.png has malformed RLE; export it again."
+def test_compressed_rle_is_read_if_and_only_if_it_is_complete(write: Write) -> None:
+    """Differences of run lengths may be negative and take several characters."""
+    rng = np.random.default_rng(1)
+    for size in [(1, 1), (1, 300), (50, 70), (400, 500)]:
+        for share in (0, 0.001, 0.5, 0.999, 1):
+            counts = rle.encode(np.asfortranarray(rng.random(size) < share, dtype=np.uint8))["counts"].decode()
+            image = {"id": 1, "file_name": "a.png", "height": size[0], "width": size[1]}
+            segmentation = {"size": list(size), "counts": counts}
+            read_coco(write({**SQUARE, "segmentation": segmentation}, images=[image]))
+            with pytest.raises(ValueError, match=r"annotation 7 has RLE .* that is malformed or does not fill"):
+                read_coco(write({**SQUARE, "segmentation": {**segmentation, "counts": counts[:-1]}}, images=[image]))
 
 
 def test_unreadable_file_is_named(tmp_path: Path) -> None:

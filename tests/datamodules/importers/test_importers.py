@@ -1,7 +1,7 @@
 """Exports of LabelMe, CVAT and Label Studio, written by hand."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from pycocotools import mask as rle
 
 from datamodules.annotations import Annotation, rasterize
 from datamodules.importers.cvat import read_cvat
-from datamodules.importers.drawing import CLICKS, SCRIBBLES, Simulator
+from datamodules.importers.drawing import CLICKS, SCRIBBLES, Drawing, Simulator, to_annotations
 from datamodules.importers.label_studio import decode_brush, read_label_studio
 from datamodules.importers.labelme import read_labelme
 
@@ -21,7 +21,11 @@ CLASSES = ["sky", "tree", "bird"]
 OUTER = [[5.0, 5.0], [55.0, 6.0], [50.0, 36.0], [8.0, 35.0]]
 INNER = [[20.0, 10.0], [40.0, 10.0], [40.0, 30.0], [20.0, 30.0]]
 
-Reader = Callable[..., dict[str, list[Annotation]]]
+Reader = Callable[[Path, list[str]], Iterator[Drawing]]
+
+
+def read(reader: Reader, path: Path, simulator: Simulator = SCRIBBLES) -> dict[str, list[Annotation]]:
+    return to_annotations(reader(path, CLASSES), simulator)
 
 
 def plain(annotations: list[Annotation]) -> list[tuple[int, list[list[float]]]]:
@@ -103,7 +107,7 @@ def test_labelme_points_and_lines(tmp_path: Path) -> None:
         ("linestrip", "tree", [[1, 20], [30, 22], [40, 39]]),
         ("points", "tree", [[1, 1], [2, 2]]),
     )
-    assert {name: plain(a) for name, a in read_labelme(path, CLASSES).items()} == {
+    assert {name: plain(a) for name, a in read(read_labelme, path).items()} == {
         "IMG 1.2": [
             (2, [[3.5, 4.25]]),
             (0, [[1, 2], [30, 2]]),
@@ -112,7 +116,7 @@ def test_labelme_points_and_lines(tmp_path: Path) -> None:
             (1, [[2, 2]]),
         ]
     }
-    assert read_labelme(tmp_path, CLASSES).keys() == {"IMG 1.2"}
+    assert read(read_labelme, tmp_path).keys() == {"IMG 1.2"}
 
 
 def test_cvat_points_and_lines(tmp_path: Path) -> None:
@@ -123,7 +127,7 @@ def test_cvat_points_and_lines(tmp_path: Path) -> None:
         '<tag label="good frame"/>',
         '<mask label="sky" rle="3, 1, 2" left="10" top="20" width="3" height="2"/>',  # one pixel, row 1 of its box
     )
-    assert {name: plain(a) for name, a in read_cvat(path, CLASSES, CLICKS).items()} == {
+    assert {name: plain(a) for name, a in read(read_cvat, path, CLICKS).items()} == {
         "IMG 1.2": [(0, [[10.5, 21.5]]), (2, [[3.5, 4.25]]), (2, [[7, 8]]), (1, [[1, 20], [30, 22], [40, 39]])]
     }
 
@@ -131,7 +135,7 @@ def test_cvat_points_and_lines(tmp_path: Path) -> None:
 def test_label_studio_points_are_percent_of_the_image(tmp_path: Path) -> None:
     """(25 %, 75 %) of 60 x 40 pixels is (15, 30); choices and skipped annotations are ignored."""
     path = studio(tmp_path / "a.json", ("keypointlabels", {"x": 25, "y": 75, "width": 1, "keypointlabels": ["bird"]}))
-    assert {name: plain(a) for name, a in read_label_studio(path, CLASSES).items()} == {"IMG 1.2": [(2, [[15, 30]])]}
+    assert {name: plain(a) for name, a in read(read_label_studio, path).items()} == {"IMG 1.2": [(2, [[15, 30]])]}
 
 
 @pytest.mark.parametrize(
@@ -146,11 +150,11 @@ def test_label_studio_points_are_percent_of_the_image(tmp_path: Path) -> None:
 )
 def test_label_studio_names_the_image(tmp_path: Path, image: str, name: str) -> None:
     path = studio(tmp_path / "a.json", data={"photo": image, "id": 3, "text": "a"})
-    assert read_label_studio(path, CLASSES) == {name: []}
+    assert read(read_label_studio, path) == {name: []}
 
 
 def draw_labelme(path: Path, simulator: Simulator) -> list[Annotation]:
-    return read_labelme(labelme(path, (None, "tree", OUTER), ("polygon", "bird", INNER)), CLASSES, simulator)["IMG 1.2"]
+    return read(read_labelme, labelme(path, (None, "tree", OUTER), ("polygon", "bird", INNER)), simulator)["IMG 1.2"]
 
 
 def draw_cvat(path: Path, simulator: Simulator) -> list[Annotation]:
@@ -158,7 +162,7 @@ def draw_cvat(path: Path, simulator: Simulator) -> list[Annotation]:
         f'<polygon label="{label}" points="{";".join(f"{x},{y}" for x, y in points)}"/>'
         for label, points in (("tree", OUTER), ("bird", INNER))
     ]
-    return read_cvat(cvat(path, *shapes), CLASSES, simulator)["IMG 1.2"]
+    return read(read_cvat, cvat(path, *shapes), simulator)["IMG 1.2"]
 
 
 def draw_cvat_masks(path: Path, simulator: Simulator) -> list[Annotation]:
@@ -175,7 +179,7 @@ def draw_cvat_masks(path: Path, simulator: Simulator) -> list[Annotation]:
             runs[-1] += 1
         place = f'left="{columns[0]}" top="{rows[0]}" width="{box.shape[1]}" height="{box.shape[0]}"'
         shapes.append(f'<mask label="{label}" rle="{", ".join(map(str, runs))}" {place}/>')
-    return read_cvat(cvat(path, *shapes), CLASSES, simulator)["IMG 1.2"]
+    return read(read_cvat, cvat(path, *shapes), simulator)["IMG 1.2"]
 
 
 def draw_studio(path: Path, simulator: Simulator) -> list[Annotation]:
@@ -185,7 +189,7 @@ def draw_studio(path: Path, simulator: Simulator) -> list[Annotation]:
         ("brushlabels", {"format": "rle", "rle": brush, "brushlabels": ["tree"]}),
         ("polygonlabels", {"points": percent(INNER), "polygonlabels": ["bird"]}),
     )
-    return read_label_studio(path, CLASSES, simulator)["IMG 1.2"]
+    return read(read_label_studio, path, simulator)["IMG 1.2"]
 
 
 @pytest.mark.parametrize("draw", [draw_labelme, draw_cvat, draw_cvat_masks, draw_studio])
@@ -207,7 +211,7 @@ def test_only_the_largest_part_of_a_cut_region_is_labeled(tmp_path: Path) -> Non
     band = ("polygon", "tree", [[0, 10], [60, 10], [60, 30], [0, 30]])
     bird = ("polygon", "bird", [[10, 0], [20, 0], [20, 40], [10, 40]])
     hand = ("point", "sky", [[1, 1]])
-    annotations = read_labelme(labelme(tmp_path / "a.json", hand, band, bird), CLASSES, CLICKS)["IMG 1.2"]
+    annotations = read(read_labelme, labelme(tmp_path / "a.json", hand, band, bird), CLICKS)["IMG 1.2"]
     assert plain(annotations) == [(1, [[40.5, 20.5]]), (2, [[15.5, 20.5]]), (0, [[1, 1]])]
 
 
@@ -238,19 +242,19 @@ POINT = ("keypointlabels", {"x": 1, "y": 1, "keypointlabels": ["tree"]})
 
 
 def from_labelme(*shapes: Any, **changes: Any) -> Callable[[Path], Any]:
-    return lambda path: read_labelme(labelme(path, *shapes, **changes), CLASSES)
+    return lambda path: read(read_labelme, labelme(path, *shapes, **changes))
 
 
 def from_cvat(*shapes: str, **changes: str) -> Callable[[Path], Any]:
-    return lambda path: read_cvat(cvat(path, *shapes, **changes), CLASSES)
+    return lambda path: read(read_cvat, cvat(path, *shapes, **changes))
 
 
 def from_studio(*results: Any, **changes: Any) -> Callable[[Path], Any]:
-    return lambda path: read_label_studio(studio(path, *results, **changes), CLASSES)
+    return lambda path: read(read_label_studio, studio(path, *results, **changes))
 
 
 @pytest.mark.parametrize(
-    ("read", "message"),
+    ("read_it", "message"),
     [
         (from_labelme(("point", "cat", [[1, 1]])), "has the label 'cat'; the classes are sky, tree, bird"),
         (from_cvat('<points label="cat" points="1,1"/>'), "image photos/IMG 1.2.jpg has the label 'cat'; the classes"),
@@ -289,7 +293,10 @@ def from_studio(*results: Any, **changes: Any) -> Callable[[Path], Any]:
             r"its RLE fills more than \(40, 60\)",
         ),
         (from_studio(POINT, data={"image": "a.txt"}), r"the images \[\]; expected one image per task"),
-        (from_studio(POINT, data={"image": "a.png", "other": "b.png"}), r"the images \['a', 'b'\]; expected one image"),
+        (
+            from_studio(POINT, data={"image": "a.png", "other": "b.png"}),
+            r"the images \['a.png', 'b.png'\]; expected",
+        ),
         (from_studio(POINT, data=None), "task 12 lacks .*; export it from Label Studio as JSON"),
         (
             from_studio(annotations=[{"result": [{"type": "brushlabels", "image_rotation": 90}]}]),
@@ -297,9 +304,9 @@ def from_studio(*results: Any, **changes: Any) -> Callable[[Path], Any]:
         ),
     ],
 )
-def test_malformed_export_is_named(tmp_path: Path, read: Callable[[Path], Any], message: str) -> None:
+def test_malformed_export_is_named(tmp_path: Path, read_it: Callable[[Path], Any], message: str) -> None:
     with pytest.raises(ValueError, match=rf"labels\.file.*{message}"):
-        read(tmp_path / "labels.file")
+        read_it(tmp_path / "labels.file")
 
 
 def test_entity_expansion_is_limited(tmp_path: Path) -> None:
@@ -308,7 +315,7 @@ def test_entity_expansion_is_limited(tmp_path: Path) -> None:
     text = f'<?xml version="1.0" encoding="utf-16"?><!DOCTYPE a [<!ENTITY l0 "ha">{entities}]><a>&l11;</a>'
     (tmp_path / "a.xml").write_bytes(text.encode("utf-16"))
     with pytest.raises(ValueError, match=r"a\.xml cannot be read"):
-        read_cvat(tmp_path / "a.xml", CLASSES)
+        read(read_cvat, tmp_path / "a.xml")
 
 
 @pytest.mark.parametrize(
@@ -330,4 +337,4 @@ def test_other_file_is_named(tmp_path: Path, reader: Reader, content: str | None
     if content is not None:
         path.write_text(content)
     with pytest.raises(ValueError, match=r"export\.file .*; (export|unpack|pass)"):
-        reader(path, CLASSES)
+        read(reader, path)

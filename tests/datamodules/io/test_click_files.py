@@ -61,7 +61,7 @@ def test_values_are_mapped_to_classes_and_void_is_dropped(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ('{"a": [', "cannot be read as JSON .*; download it again"),
+        ('{"a": [', "cannot be read as JSON .*; see: gatedcrf data download"),
         ("<html>moved</html>", "cannot be read as JSON"),
         ("[]", "is not of the form"),
         ('{"a": {"x": 1, "y": 2, "cls": 3}}', "is not of the form"),
@@ -83,7 +83,7 @@ def test_malformed_file_is_named(tmp_path: Path, content: str, message: str) -> 
 
 
 def test_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"gone\.json does not exist; see: gatedcrf data download"):
+    with pytest.raises(InputError, match=r"gone\.json cannot be read .*No such file.*; see: gatedcrf data download"):
         read_clicks(tmp_path / "gone.json", SAME)
 
 

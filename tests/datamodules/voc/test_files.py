@@ -115,7 +115,7 @@ def test_without_sbd_only_masks_of_voc_exist(voc_root: Path, voc_masks: Masks) -
     for name, mask in voc_masks.items():
         np.testing.assert_array_equal(files.dense_mask(name), mask)
     with pytest.raises(
-        ValueError, match=r"voc has no SBD mask of 2008_000002, which full .*; see: gatedcrf data download sbd"
+        ValueError, match=r"voc has no SBD mask of 2008_000002; full .*; see: gatedcrf data download sbd"
     ):
         files.dense_mask("2008_000002")
 

@@ -176,4 +176,4 @@ def test_damaged_result_is_named(
     with pytest.raises(SystemExit, match="2"):
         main(["table", str(runs)])
     path.write_text(content)
-    assert capsys.readouterr().err.count(f"{path} is damaged") == 2
+    assert capsys.readouterr().err.count(f"{path} cannot be read as JSON") == 2
