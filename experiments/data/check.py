@@ -18,9 +18,6 @@ SHOWN = 5  # names per line, and problems per kind without --all
 def run(options: argparse.Namespace) -> None:
     """Read every image and label, and print the problems or the number of labels per class.
 
-    Args:
-        options: The dataset, and ``all``.
-
     Raises:
         InputError: The dataset cannot be opened.
         SystemExit: Status 1 if there is a problem.

@@ -24,6 +24,12 @@ SPARSE = 0.002  # fraction of labeled pixels below which each pixel is drawn as 
 Picture = NDArray[np.uint8] | NDArray[np.float32]
 
 
+def spread(length: int, count: int) -> list[int]:
+    """Return ``count`` evenly spread indices of a sequence, or all indices if there are fewer."""
+    count = min(count, length)
+    return [k * length // count for k in range(count)]
+
+
 def draw_grid(columns: Mapping[str, Sequence[Picture]], inches: float = INCHES) -> tuple[Figure, NDArray[np.object_]]:
     """Draw columns of images side by side.
 
