@@ -1,4 +1,4 @@
-"""``gatedcrf data background-clicks`` and ``cityscapes-clicks``: click files of the paper."""
+"""``gatedcrf data background-clicks`` and ``cityscapes-clicks``: make the click files of the paper."""
 
 import argparse
 from concurrent.futures import ProcessPoolExecutor
@@ -33,7 +33,7 @@ def run_background(options: argparse.Namespace) -> None:
 
 
 def compare(clicks: Clicks, published: Clicks) -> str:
-    """Return how derived clicks differ from published ones, in one line."""
+    """Describe in one line how derived clicks differ from published ones."""
     both = clicks.keys() & published.keys()
     distances: dict[str, float] = {}
     for name in both:

@@ -62,7 +62,7 @@ Your own COCO-format data needs the same: for each split, a folder of images and
 
 
 def run(options: argparse.Namespace) -> None:
-    """Download and unpack a dataset, or print how to get it. An interrupted download continues on the next call.
+    """Download and unpack a dataset, or print how to get it. The next call continues an interrupted download.
 
     Raises:
         InputError: The dataset cannot be downloaded or unpacked.

@@ -1,4 +1,4 @@
-"""``gatedcrf data import``: labels of an annotation tool as clicks and scribbles."""
+"""``gatedcrf data import``: convert the labels of an annotation tool to clicks and scribbles."""
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""``gatedcrf data show``: training images, their weak labels and augmented crops in one figure."""
+"""``gatedcrf data show``: draw training images, their weak labels and augmented crops."""
 
 import argparse
 

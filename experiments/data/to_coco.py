@@ -1,4 +1,4 @@
-"""``gatedcrf data to-coco``: predictions as COCO results."""
+"""``gatedcrf data to-coco``: convert predictions to COCO results."""
 
 import argparse
 

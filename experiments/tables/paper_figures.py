@@ -28,15 +28,15 @@ def predict(run: Run, indices: Sequence[int]) -> list[LabelMap]:
 
 
 def draw_predictions(runs: Mapping[str, Run | None], count: int = 4, truth: bool = True, weak: bool = False) -> Figure:
-    """Draw validation images and what runs of one dataset last predicted for them: Figs. 1, 4 and 5.
+    """Draw validation images and the last predictions of runs on one dataset: Figs. 1, 4 and 5.
 
-    Images and predictions are those in the folders ``gallery`` of the runs.
+    Predictions are read from the folders ``gallery`` of the runs.
 
     Args:
-        runs: Runs by title, at least one. The column of ``None`` is empty and says so.
+        runs: Runs by title, at least one. The column of ``None`` is empty and marked as such.
         count: Number of evenly spread images, one per row.
         truth: Draw the ground truth.
-        weak: Draw the weak labels, too.
+        weak: Draw the weak labels.
 
     Raises:
         InputError: The first run has no pictures in its folder ``gallery``.
@@ -80,7 +80,7 @@ def draw_kernels(
 ) -> Figure:
     """Draw images above their kernels: Fig. 2.
 
-    A dot is an anchor, the center of a window. White is high: a neighbor whose label should be that of the anchor.
+    Red dots are anchors, the centers of windows. White neighbors should have the label of the anchor.
 
     Args:
         split: Dataset of the images.
@@ -104,13 +104,13 @@ def draw_kernels(
 
 
 def draw_bandwidths(runs: Mapping[str, Run], count: int = 100) -> Figure:
-    """Draw in white the class with the largest gain of the second run over the first, and that with the largest loss.
+    """Draw the largest gain and the largest loss of the second run over the first: Fig. 3.
 
-    This is Fig. 3, with two bandwidths of the spatial kernel.
+    A gain is the difference in IoU of a class in an image. The class is white.
 
     Args:
-        runs: Two runs by title.
-        count: Number of evenly spread validation images to compare. A gain is in IoU of a class in an image.
+        runs: Two runs by title, in Fig. 3 with two bandwidths of the spatial kernel.
+        count: Number of evenly spread validation images to compare.
     """
     data = next(iter(runs.values())).datamodule()
     split = data.val_split()
