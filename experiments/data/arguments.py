@@ -14,9 +14,6 @@ from experiments.train.cli import parse
 def load_dataset(options: argparse.Namespace) -> SegmentationDataModule:
     """Build the datamodule of ``datasets/NAME.yaml`` with the options of the command line.
 
-    Args:
-        options: ``dataset``, ``supervision``, ``root`` and ``settings`` of :func:`experiments.data.parser.parse`.
-
     Raises:
         InputError: An option is missing, unknown or invalid, or the dataset cannot be opened.
     """

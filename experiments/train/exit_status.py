@@ -24,9 +24,8 @@ def exit_status() -> Iterator[None]:
     except SIGTERMException:  # Lightning's, before or after the steps; its own status would be 0
         sys.exit(128 + signal.SIGTERM)
     except Stopped as stopped:
-        if not _is_main_process():
-            sys.exit(0)  # Lightning kills the main process if another one seems to fail
-        sys.exit(128 + stopped.signum)
+        # Lightning kills the main process if another one seems to fail
+        sys.exit(128 + stopped.signum if _is_main_process() else 0)
     except (NonFiniteError, CheckpointError) as error:
         sys.exit(f"gatedcrf: error: {error}" if _is_main_process() else 1)
 

@@ -57,7 +57,6 @@ def start(run: Path, options: argparse.Namespace) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "experiments.cli", *arguments(run, options), "--trainer.callbacks+=kills.Report"]
     path = f"{ROOT}:{Path(__file__).parent}"
     environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
-    environment.pop("SLURM_JOB_ID", None)  # a job that runs this script must not requeue itself
     log = (run.parent / f"{run.name}.txt").open("a")
     pipe = subprocess.PIPE
     return subprocess.Popen(command, env=environment, text=True, stdout=pipe, stderr=log, start_new_session=True)
@@ -104,6 +103,7 @@ def main(args: Sequence[str] | None = None) -> None:
     folder = options.folder or Path(tempfile.mkdtemp())
     draw, counts, trained, began = random.Random(options.seed), Counter[str](), 0, time.monotonic()
     alone, killed = folder / "alone", folder / "killed"
+    os.environ.pop("SLURM_JOB_ID", None)  # a job that runs this script must not requeue itself
     torch.set_num_threads(1)  # as in the other processes
     cli.main(arguments(alone, options))
     for number in range(options.kills):
