@@ -1,9 +1,12 @@
-"""What is run: configurations, tables, and the command line."""
+"""Configurations, tables and the command line."""
 
 from pathlib import Path
 
 EXPERIMENTS = Path(__file__).parent
 """The folder of the shipped YAML files."""
 
+DATASETS = sorted(path.stem for path in (EXPERIMENTS / "datasets").glob("*.yaml"))
+"""Names of the shipped datasets."""
+
 RESULT = "result.json"
-"""Written into the directory of a run that has made all its steps, and only then."""
+"""File in the directory of a run, written after its last step."""

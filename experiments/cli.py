@@ -16,7 +16,7 @@ COMMANDS = {
     "benchmark": "measure the loss, the data loader and the training step",
 }
 PARSERS = {"reproduce": "tables", "table": "tables", "data": "data", "benchmark": "benchmarks"}
-"""Package of each command with a parser of its own; the others are parsed by LightningCLI."""
+"""Package of each command that has its own parser. LightningCLI parses the others."""
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -41,7 +41,7 @@ def main(args: Sequence[str] | None = None) -> None:
 
 
 def _run(args: list[str]) -> None:
-    # Modules are imported late: torch and Lightning take seconds, which help and misspelled options need not wait for.
+    # Modules are imported late: torch and Lightning take seconds, and help and misspelled options need neither.
     if args[0] not in PARSERS:
         import_module("experiments.train.cli").run(args)
         return

@@ -71,7 +71,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             (folder / named[1]).write_text(block)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setattr("experiments.data.parser.EXPERIMENTS", folder)  # where --dataset looks for its choices
         for package in (losses, datamodules, lightning_modules):
             patch.setattr(package, "__path__", [*package.__path__, str(folder / package.__name__)])
         yield folder

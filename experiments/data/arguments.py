@@ -1,4 +1,4 @@
-"""Arguments that several commands share: a dataset to read, and a file to write."""
+"""Shared by the commands: load the dataset of the options, and check output files."""
 
 import argparse
 import json
@@ -12,10 +12,7 @@ from experiments.train.cli import parse
 
 
 def load_dataset(options: argparse.Namespace) -> SegmentationDataModule:
-    """Build the dataset of ``datasets/NAME.yaml`` with the options of the command line.
-
-    Args:
-        options: ``dataset``, ``supervision``, ``root`` and ``settings`` of :func:`experiments.data.parser.parse`.
+    """Build the datamodule of ``datasets/NAME.yaml`` with the options of the command line.
 
     Raises:
         InputError: An option is missing, unknown or invalid, or the dataset cannot be opened.
@@ -26,7 +23,7 @@ def load_dataset(options: argparse.Namespace) -> SegmentationDataModule:
 
 
 def check_output(path: Path, force: bool) -> None:
-    """Create the folder of an output file, and refuse a file that could not be written after long work.
+    """Create the folder of an output file, and fail before long work if the file cannot be written.
 
     Args:
         path: The file to write.

@@ -1,4 +1,4 @@
-"""``gatedcrf data check``: the problems of a dataset, or the labels of each class."""
+"""``gatedcrf data check``: problems of a dataset, or its labels per class."""
 
 import argparse
 from collections.abc import Sequence
@@ -18,9 +18,6 @@ SHOWN = 5  # names per line, and problems per kind without --all
 def run(options: argparse.Namespace) -> None:
     """Read every image and label, and print the problems or the number of labels per class.
 
-    Args:
-        options: The dataset, and ``all``.
-
     Raises:
         InputError: The dataset cannot be opened.
         SystemExit: Status 1 if there is a problem.
@@ -39,13 +36,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def print_problems(problems: Sequence[InputError], every: bool, console: Console) -> None:
-    """Print a table of the kinds of problems, and their messages.
-
-    Args:
-        problems: At least one.
-        every: Print all messages instead of the first of each kind.
-        console: Where to print.
-    """
+    """Print a table of the kinds of problems, then their messages: the first of each kind, or ``every`` one."""
     kinds: dict[str, list[InputError]] = {}
     for problem in problems:
         kinds.setdefault(problem.kind, []).append(problem)
@@ -57,7 +48,7 @@ def print_problems(problems: Sequence[InputError], every: bool, console: Console
         for problem in found if every else found[:SHOWN]:
             console.print(str(problem))
     if not every and max(map(len, kinds.values())) > SHOWN:
-        console.print(f"Only the first {SHOWN} problems of each kind are printed; --all prints all.")
+        console.print(f"Printed the first {SHOWN} problems of each kind; --all prints all.")
 
 
 def print_labels(counts: LabelCounts, datamodule: SegmentationDataModule, console: Console) -> None:

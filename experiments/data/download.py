@@ -1,25 +1,15 @@
 """``gatedcrf data download``: download a dataset, or say where to get it."""
 
 import argparse
-from pathlib import Path
 from shlex import quote
 from typing import NamedTuple
-
-from rich.console import Console
 
 from datamodules.io.archives import extract
 from datamodules.io.download import download
 
 
 class Archive(NamedTuple):
-    """An archive that may be downloaded.
-
-    Args:
-        url: Address.
-        md5: MD5 sum, hexadecimal.
-        tree: Folder of the archive to unpack.
-        terms: Terms of use.
-    """
+    """An archive that may be downloaded. Only its folder ``tree`` is unpacked."""
 
     url: str
     md5: str
@@ -72,30 +62,25 @@ Your own COCO-format data needs the same: for each split, a folder of images and
 
 
 def run(options: argparse.Namespace) -> None:
-    """Download and unpack a dataset, or print how to get it. An interrupted download continues on the next call.
-
-    Args:
-        options: ``dataset`` and ``root``.
+    """Download and unpack a dataset, or print how to get it. The next call continues an interrupted download.
 
     Raises:
         InputError: The dataset cannot be downloaded or unpacked.
         SystemExit: Status 130 after Ctrl-C.
     """
-    console = Console(soft_wrap=True, highlight=False, markup=False)
-    root = Path(options.root)
     if options.dataset in INSTRUCTIONS:
-        console.print(INSTRUCTIONS[options.dataset].replace("ROOT", quote(str(root))))
+        print(INSTRUCTIONS[options.dataset].replace("ROOT", quote(str(options.root))))
         return
     archive = ARCHIVES[options.dataset]
-    target = root / archive.tree
+    target = options.root / archive.tree
     if target.exists():
-        console.print(f"{target} already exists. If it is incomplete, remove it and run the command again.")
+        print(f"{target} already exists. If it is incomplete, remove it and run the command again.")
         return
-    console.print(f"{archive.url}\n{archive.terms}")
+    print(f"{archive.url}\n{archive.terms}")
     try:
-        path = download(archive.url, archive.md5, root)
-        extract(path, root, archive.tree)
+        path = download(archive.url, archive.md5, options.root)
+        extract(path, options.root, archive.tree)
     except KeyboardInterrupt:
-        console.print("Stopped. Run the command again to continue.")
+        print("Stopped. Run the command again to continue.")
         raise SystemExit(130) from None
-    console.print(f"{target} is complete. {path} is no longer needed.")
+    print(f"{target} is complete. {path} is no longer needed.")

@@ -1,10 +1,8 @@
-"""``gatedcrf data import``: labels of an annotation tool as clicks and scribbles."""
+"""``gatedcrf data import``: convert the labels of an annotation tool to clicks and scribbles."""
 
 import argparse
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-
-from rich.console import Console
 
 from datamodules.annotations import Annotation, to_json
 from datamodules.folder.files import read_class_names
@@ -29,36 +27,27 @@ SIMULATORS: Mapping[str, Simulator] = {"scribbles": SCRIBBLES, "clicks": CLICKS}
 def run(options: argparse.Namespace) -> None:
     """Write ``clicks.json`` and ``scribbles.json`` for the images of a folder.
 
-    Args:
-        options: ``tool``, ``source``, ``out``, ``classes``, ``regions`` and ``force``.
-
     Raises:
         InputError: The export cannot be read, labels no image, or an output file exists.
     """
-    out = Path(options.out)
-    console = Console(soft_wrap=True, highlight=False, markup=False)
-    classes = read_class_names(Path(options.classes or out / "classes.txt"))
-    drawings = READERS[options.tool](Path(options.source), classes)
-    found = to_annotations(drawings, SIMULATORS[options.regions])
+    out: Path = options.out
+    classes = read_class_names(options.classes or out / "classes.txt")
+    found = to_annotations(READERS[options.tool](options.source, classes), SIMULATORS[options.regions])
     images = out / "images" / "train"
     if images.is_dir():
         known = {path.stem for path in list_images(images)}
         if others := sorted(found.keys() - known):
-            console.print(f"Skipped {len(others)} labeled images that are not in {images}: {', '.join(others[:5])}")
+            print(f"Skipped {len(others)} labeled images that are not in {images}: {', '.join(others[:5])}")
         found = {name: labels for name, labels in found.items() if name in known}
-    kinds = {
-        out / "clicks.json": _select(found, clicks=True),
-        out / "scribbles.json": _select(found, clicks=False),
-    }
-    if not any(kinds.values()):
-        raise InputError(f"{options.source} labels none of the images; draw points, lines or regions.")
+    kinds = {out / "clicks.json": _select(found, clicks=True), out / "scribbles.json": _select(found, clicks=False)}
     written = {path: labels for path, labels in kinds.items() if labels}
+    if not written:
+        raise InputError(f"{options.source} labels none of the images; draw points, lines or regions.")
     for path in written:
         check_output(path, options.force)
     for path, labels in written.items():
-        content = {name: to_json(annotations) for name, annotations in labels.items()}
-        write_json(path, content)
-        console.print(f"{path}: {sum(map(len, labels.values()))} {path.stem} in {len(labels)} images")
+        write_json(path, {name: to_json(annotations) for name, annotations in labels.items()})
+        print(f"{path}: {sum(map(len, labels.values()))} {path.stem} in {len(labels)} images")
 
 
 def _select(found: Labels, clicks: bool) -> Labels:

@@ -1,9 +1,7 @@
-"""``gatedcrf data to-coco``: predictions as COCO results."""
+"""``gatedcrf data to-coco``: convert predictions to COCO results."""
 
 import argparse
-from pathlib import Path
 
-from rich.console import Console
 from rich.progress import track
 
 from datamodules.coco.datamodule import to_coco_results
@@ -17,19 +15,15 @@ from experiments.data.arguments import check_output
 def run(options: argparse.Namespace) -> None:
     """Convert predicted PNGs to COCO results.
 
-    Args:
-        options: ``predictions``, ``annotations``, ``out``, ``no_background`` and ``force``.
-
     Raises:
         InputError: A prediction is missing or has another size than its image, or the output file exists.
     """
-    folder, out = Path(options.predictions), Path(options.out)
-    check_output(out, options.force)
-    file = read_coco(Path(options.annotations))
+    check_output(options.out, options.force)
+    file = read_coco(options.annotations)
     categories = {label: category for category, label in file.classes(not options.no_background).items()}
     results = []
     for image in track(file.images, "Converting", transient=True):
-        path = folder / f"{image.name}.png"
+        path = options.predictions / f"{image.name}.png"
         if not path.is_file():
             raise InputError(f"{path} is missing; predict every image of {file.path}.")
         labels = read_label_map(path, max(categories, default=0) + 1)
@@ -39,9 +33,8 @@ def run(options: argparse.Namespace) -> None:
                 "at full size."
             )
         results += to_coco_results(labels, image.id, categories)
-    write_json(out, results)
-    console = Console(soft_wrap=True, highlight=False, markup=False)
+    write_json(options.out, results)
     labeled = len({result["image_id"] for result in results})
-    console.print(f"{out}: {len(results)} results in {labeled} of {len(file.images)} images")
+    print(f"{options.out}: {len(results)} results in {labeled} of {len(file.images)} images")
     if not results:
-        console.print("No image has a predicted category; COCO.loadRes cannot read an empty list.")
+        print("No image has a predicted category; COCO.loadRes cannot read an empty list.")

@@ -1,4 +1,4 @@
-"""Starts runs on this machine, and what every launcher offers."""
+"""The interface of launchers, and the launcher on this machine."""
 
 import subprocess
 from typing import Protocol
@@ -10,18 +10,14 @@ class Job(Protocol):
     """A run that was started."""
 
     def poll(self) -> int | None:
-        """Return ``None`` while it waits or runs, then its exit status."""
+        """Return ``None`` while the run waits or trains, then its exit status."""
 
     def stop(self) -> str:
-        """React to an interrupt of the command that started it, and return what becomes of the run."""
+        """End the run or leave it to its queue, and return a message that says which."""
 
 
 class Launcher(Protocol):
-    """Starts runs.
-
-    Attributes:
-        limit: Number of jobs at a time.
-    """
+    """Starts runs, at most ``limit`` at a time."""
 
     limit: int
 
@@ -37,27 +33,14 @@ class LocalLauncher:
     def start(self, run: Run) -> "LocalJob":
         """Start a process that writes to the log of the run."""
         with run.log.open("ab") as log:
-            return LocalJob(
-                subprocess.Popen(run.command(), stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
-            )
+            return LocalJob(run.command(), stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
 
 
-class LocalJob:
-    """A process on this machine.
-
-    Args:
-        process: Of a run.
-    """
-
-    def __init__(self, process: "subprocess.Popen[bytes]") -> None:
-        self.process = process
-
-    def poll(self) -> int | None:
-        """Return ``None`` while it runs, else its exit status."""
-        return self.process.poll()
+class LocalJob(subprocess.Popen[bytes]):
+    """A process on this machine."""
 
     def stop(self) -> str:
-        """End the process after its current step, when it has saved a checkpoint."""
-        self.process.terminate()
-        self.process.wait()
+        """End the process. It finishes its step and saves a checkpoint first."""
+        self.terminate()
+        self.wait()
         return "interrupted. The same command continues"

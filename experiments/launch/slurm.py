@@ -1,7 +1,7 @@
 """``--launcher slurm``: one batch job per run.
 
-Jobs are not an array: each run is requeued, canceled, resubmitted and logged on its own, and a later call submits only
-those runs that are neither finished nor in the queue.
+Jobs are no array, so that each run is requeued, canceled, resubmitted and logged on its own. A later call submits only
+runs that are neither finished nor in the queue.
 """
 
 import getpass
@@ -20,17 +20,17 @@ from experiments.launch.slurm_script import SETTINGS, Settings, batch_script, jo
 from experiments.train.run import Run
 
 SCRIPT = "job.sbatch"
-QUERY_INTERVAL_S = 10.0  # one query serves all jobs: a controller has hundreds of users
+QUERY_INTERVAL_S = 10.0  # one query serves all jobs, to spare a shared controller
 
 
 class SlurmLauncher:
     """Submits runs, or attaches to their pending or running jobs.
 
-    No record is kept besides the queue. Each run folder has its own job name, so that no job is lost or submitted twice
-    if this process ends at any point. SLURM runs one job of a name at a time (``--dependency=singleton``).
+    The queue is the only record. Each run folder has its own job name, so no job is lost or submitted twice when this
+    process ends. SLURM runs one job of a name at a time (``--dependency=singleton``).
 
     Args:
-        file: Settings that differ from slurm.yaml.
+        file: Settings that override slurm.yaml.
 
     Raises:
         InputError: Invalid settings, SLURM is not installed, or its controller does not answer.
@@ -60,10 +60,10 @@ class SlurmLauncher:
         return SlurmJob(self, name, run.path)
 
     def is_queued(self, name: str) -> bool:
-        """Return whether a job is pending or running, as of the controller's last answer."""
+        """Return whether a job was pending or running at the controller's last answer."""
         if time.monotonic() - self._queried >= QUERY_INTERVAL_S:
             self._queried = time.monotonic()
-            with suppress(InputError):  # the controller is busy or restarts, which does not affect jobs
+            with suppress(InputError):  # a busy or restarting controller does not affect jobs
                 self._queue = _query_queue()
         return name in self._queue
 
@@ -80,10 +80,10 @@ class SlurmJob:
         """Return ``None`` while the job is pending or running, then 0 if the run has its result and 1 otherwise."""
         if self.launcher.is_queued(self.name):
             return None
-        return 0 if RESULT in os.listdir(self.run) else 1  # NFS caches for a minute that a file does not exist
+        return 0 if RESULT in os.listdir(self.run) else 1  # NFS may report a new file as missing for a minute
 
     def stop(self) -> str:
-        """Leave the job in the queue. A later call attaches to it."""
+        """Leave the job in the queue."""
         return f"its SLURM job continues, and the same command attaches to it (scancel --name={self.name} ends it)"
 
 
@@ -93,11 +93,7 @@ def _query_queue() -> set[str]:
 
 
 def _call(*command: str) -> str:
-    """Return the output of a SLURM command.
-
-    Raises:
-        InputError: The command failed. The message is SLURM's.
-    """
+    """Return the output of a SLURM command, or raise an InputError with SLURM's message."""
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise InputError(f"{shlex.join(command)} failed: {done.stderr.strip()}")

@@ -14,7 +14,7 @@ from experiments import EXPERIMENTS
 from experiments.train.run import Run
 
 SETTINGS = EXPERIMENTS / "slurm.yaml"
-SIGNAL_EARLY_S = 60  # SLURM may send the signal this much before the given time
+SIGNAL_EARLY_S = 60  # SLURM may send a signal this much too early
 REQUEUE = """\
 status=$?
 # 138 is SIGUSR1, 143 is SIGTERM. SLURM itself requeues only jobs that it kills. A canceled job is no longer RUNNING.
@@ -28,7 +28,7 @@ exit $status
 
 @dataclass(frozen=True)
 class Settings:
-    """Resources and options of a job. The comments of slurm.yaml explain each.
+    """Resources and options of a job, explained in slurm.yaml.
 
     Raises:
         InputError: A number is below 1, or ``time`` is malformed or leaves no time to train.
@@ -56,16 +56,16 @@ class Settings:
         days, hours, minutes, seconds = (int(part or 0) for part in form.groups())
         if 86400 * days + 3600 * hours + 60 * minutes + seconds <= self.warning + SIGNAL_EARLY_S:
             raise InputError(
-                f"time {self.time} leaves no time to train: a run is told to save up to {self.warning} + "
-                f"{SIGNAL_EARLY_S} seconds before its end. Raise time or lower warning."
+                f"time {self.time} leaves no time to train: the signal to save comes up to {self.warning} + "
+                f"{SIGNAL_EARLY_S} seconds before the end. Raise time or lower warning."
             )
 
     @staticmethod
     def load(path: Path = SETTINGS) -> "Settings":
-        """Read a file. Missing keys have the values of slurm.yaml.
+        """Read a file. Missing keys take the values of slurm.yaml.
 
         Raises:
-            InputError: A key is unknown or its value has the wrong type. The message names the file.
+            InputError: A key is unknown, or a value has the wrong type.
         """
         parser = ArgumentParser(exit_on_error=False)
         parser.add_class_arguments(Settings)
@@ -79,13 +79,13 @@ class Settings:
 
 
 def job_name(run: Path) -> str:
-    """Return the name of the job that trains in a run folder. Several tables may share it."""
+    """Return the job name of a run folder, the same for all tables that share the run."""
     run = run.resolve()
     return ".".join((*run.parts[-3:], hashlib.sha256(bytes(run)).hexdigest()[:8]))
 
 
 def batch_script(run: Run, settings: Settings) -> str:
-    """Return the script for sbatch. It starts the run, and continues it after a requeue."""
+    """Return the script for sbatch, which starts the run or continues it after a requeue."""
     devices = run.config["trainer"]["devices"]
     options = {
         "job-name": job_name(run.path),

@@ -1,4 +1,4 @@
-"""One cell of a table: one training, in one run directory."""
+"""A cell of a table: one training in one run directory."""
 
 import json
 from collections.abc import Sequence
@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from datamodules.io.errors import InputError
-from experiments.tables.protocol import protocol_changes
-from experiments.tables.table import CellSpec
+from experiments.tables.table import CellSpec, protocol_changes
 from experiments.train.cli import parse
 from experiments.train.configuration import merge
 from experiments.train.run import Run
@@ -17,17 +16,8 @@ from experiments.train.run import Run
 class Cell:
     """One training on one dataset with one seed.
 
-    Args:
-        spec: What is trained.
-        dataset: Stem of a file in ``datasets``.
-        protocol: "paper" or "authors".
-        seed: Of the run.
-        run: Where it is trained.
-        label: ROW/COLUMN of the table.
-        table: Name of the table.
-        devices: Number of devices that share each batch.
-        options: Further options of ``gatedcrf fit``.
-        wandb: Log to W&B as well.
+    ``label`` is ROW/COLUMN of the table, ``devices`` share each batch, and ``options`` are passed to
+    ``gatedcrf fit``.
     """
 
     spec: CellSpec
@@ -49,11 +39,10 @@ class Cell:
     def resolve(self) -> dict[str, Any]:
         """Return the configuration of the cell, resolved by the parser of ``gatedcrf fit``.
 
-        Later files and settings win: dataset, supervision and loss, then what the protocol and the table change, then
-        the options.
+        Later settings win: dataset, supervision and loss; changes by the protocol and by the table; options.
 
         Raises:
-            InputError: An option is unknown, or one that the dataset needs is missing.
+            InputError: An option is unknown, or a required one is missing.
         """
         files = [f"datasets/{self.dataset}.yaml", self.spec.supervision, self.spec.loss]
         changes = merge(protocol_changes(self.protocol, self.dataset, self.spec.name), self.spec.changes)
@@ -68,17 +57,12 @@ class Cell:
             },
         }
         try:
-            return parse(
-                [
-                    *("fit", *(f"--config={file}" for file in files), f"--config={json.dumps(changes)}"),
-                    *(*self.options, f"--config={json.dumps(own)}"),
-                ]
-            )
+            configs = [f"--config={config}" for config in (*files, json.dumps(changes))]
+            return parse(["fit", *configs, *self.options, f"--config={json.dumps(own)}"])
         except InputError as error:
             raise InputError(f"{error}\nOptions of gatedcrf fit stand at the end of the command, after --.") from error
 
     def _wandb_logger(self) -> dict[str, Any]:
-        """One W&B run per cell, grouped by table."""
         tags = [self.dataset, self.spec.name.partition(".")[0], self.protocol]
         settings = {"group": f"{self.table} {self.dataset}", "name": self.name, "tags": tags}
         return {"class_path": "lightning_modules.loggers.ForgivingWandbLogger", "init_args": settings}

@@ -24,12 +24,18 @@ SPARSE = 0.002  # fraction of labeled pixels below which each pixel is drawn as 
 Picture = NDArray[np.uint8] | NDArray[np.float32]
 
 
+def spread(length: int, count: int) -> list[int]:
+    """Return ``count`` evenly spread indices of a sequence, or all indices if there are fewer."""
+    count = min(count, length)
+    return [k * length // count for k in range(count)]
+
+
 def draw_grid(columns: Mapping[str, Sequence[Picture]], inches: float = INCHES) -> tuple[Figure, NDArray[np.object_]]:
     """Draw columns of images side by side.
 
     Args:
-        columns: Images from top to bottom by the column's title: uint8 RGB (H, W, 3), or gray values (H, W) in [0, 1].
-            Places below the last image of a column are empty.
+        columns: Images from top to bottom, by title: uint8 RGB (H, W, 3), or gray values (H, W) in [0, 1]. A short
+            column leaves its lower places empty.
         inches: Width of a column.
 
     Returns:
@@ -51,7 +57,7 @@ def draw_grid(columns: Mapping[str, Sequence[Picture]], inches: float = INCHES) 
 
 
 def draw_labels(axis: Axes, image: NDArray[np.uint8], labels: Labels) -> None:
-    """Draw weak labels on an image, large and outlined in white.
+    """Draw an image and its weak labels, enlarged and outlined in white.
 
     Args:
         axis: Where to draw.
@@ -80,11 +86,11 @@ def draw_labels(axis: Axes, image: NDArray[np.uint8], labels: Labels) -> None:
 
 
 def add_legend(figure: Figure, labels: Iterable[int], class_names: Sequence[str]) -> None:
-    """Name the colors of classes below a figure.
+    """Draw a legend of classes, in colors of the VOC palette, below a figure.
 
     Args:
-        figure: Drawn in colors of the VOC palette.
-        labels: Classes in the figure. ``IGNORE_INDEX`` is left out.
+        figure: Where to draw.
+        labels: Classes to name. ``IGNORE_INDEX`` is skipped.
         class_names: Names of all classes of the dataset.
     """
     colors = {class_names[label]: tuple(voc_palette()[label] / 255) for label in sorted({*labels} - {IGNORE_INDEX})}
@@ -96,7 +102,7 @@ def add_legend(figure: Figure, labels: Iterable[int], class_names: Sequence[str]
 def kernel_mosaic(
     image: NDArray[np.uint8], kernel: GaussianKernel | None = None, radius: int = 5, stride: int = 4
 ) -> NDArray[np.float32]:
-    """Return the kernel k(f_a, f_b) of Eq. 2 between every cell b and the anchor a at the center of its window.
+    """Return the kernel k(f_a, f_b) of Eq. 2 of each cell b and the anchor a, the center of its window.
 
     Args:
         image: RGB, (H, W, 3).

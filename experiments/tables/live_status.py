@@ -1,7 +1,6 @@
 """Progress bars of running cells."""
 
 import time
-from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TimeElapsedColumn, TimeRemainingColumn
@@ -12,10 +11,12 @@ from experiments.tables.cell import Cell
 class LiveStatus:
     """Shows a bar per running cell and one for all, and prints a line when a cell starts or ends.
 
+    Bars are shown within ``with status.progress``, and on a terminal only.
+
     Args:
         total: Number of cells.
         finished: Number of cells that were finished before.
-        console: Output. Only the lines are shown if it is not a terminal.
+        console: Where to print.
     """
 
     def __init__(self, total: int, finished: int, console: Console) -> None:
@@ -26,15 +27,8 @@ class LiveStatus:
         self.all = self.progress.add_task("cells", total=total, completed=finished)
         self.started: dict[Cell, tuple[TaskID, float]] = {}
 
-    def __enter__(self) -> "LiveStatus":
-        self.progress.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.progress.stop()
-
     def start(self, cell: Cell) -> None:
-        """Add a cell."""
+        """Add the bar of a cell."""
         number = int(self.progress.tasks[0].completed) + len(self.started) + 1
         self.console.print(f"[{number}/{self.total}] {cell.name}: started, log in {cell.run.log}", markup=False)
         task = self.progress.add_task(cell.name, total=cell.run.steps, completed=cell.run.step())
@@ -45,7 +39,7 @@ class LiveStatus:
         self.progress.update(self.started[cell][0], completed=cell.run.step())
 
     def end(self, cell: Cell, code: int) -> bool:
-        """Print the result of a cell, or the end of its log if it has none, and return whether it has one."""
+        """Remove the bar of a cell, print its result or the end of its log, and return whether it has a result."""
         task, began = self.started.pop(cell)
         self.progress.remove_task(task)
         self.progress.advance(self.all)

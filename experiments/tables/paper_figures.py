@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from PIL import Image as PILImage
 
 from datamodules.dataset import SegmentationDataset
+from datamodules.io.errors import InputError
 from datamodules.sample import IGNORE_INDEX
-from experiments.tables.figures import INCHES, Picture, add_legend, draw_grid, draw_labels, kernel_mosaic
+from experiments.tables.figures import INCHES, Picture, add_legend, draw_grid, draw_labels, kernel_mosaic, spread
 from experiments.train.run import Run
 from lightning_modules.palette import colorize
 from losses.kernels import GaussianKernel
@@ -27,21 +28,30 @@ def predict(run: Run, indices: Sequence[int]) -> list[LabelMap]:
 
 
 def draw_predictions(runs: Mapping[str, Run | None], count: int = 4, truth: bool = True, weak: bool = False) -> Figure:
-    """Draw validation images and what runs of one dataset last predicted for them: Figs. 1, 4 and 5.
+    """Draw validation images and the last predictions of runs on one dataset: Figs. 1, 4 and 5.
 
-    Images and predictions are those in the folders ``gallery`` of the runs.
+    Predictions are read from the folders ``gallery`` of the runs.
 
     Args:
-        runs: Runs by title, at least one. The column of ``None`` is empty and says so.
+        runs: Runs by title, at least one. The column of ``None`` is empty and marked as such.
         count: Number of evenly spread images, one per row.
         truth: Draw the ground truth.
-        weak: Draw the weak labels, too.
+        weak: Draw the weak labels.
+
+    Raises:
+        InputError: The first run has no pictures in its folder ``gallery``.
     """
     finished = [run for run in runs.values() if run is not None]
     data = [run.datamodule() for run in finished]
     split = data[0].val_split()
     files = {index: f"gallery/{split.name(index)}.png" for index in range(len(split))}
     shown = [index for index, file in files.items() if (finished[0].path / file).is_file()]
+    if not shown:
+        folder = finished[0].path
+        raise InputError(
+            f"{folder / 'gallery'} has no predictions of validation images. Run gatedcrf validate -c "
+            f"{folder / 'config.yaml'} --ckpt_path=last, then copy {folder / 'validate' / 'gallery'} there."
+        )
     indices = [shown[k] for k in spread(len(shown), count)]
     images = [split.image(index) for index in indices]
     labeled = {each.supervision: each.val_split() for each in data if weak and each.supervision != "full"}
@@ -70,7 +80,7 @@ def draw_kernels(
 ) -> Figure:
     """Draw images above their kernels: Fig. 2.
 
-    A dot is an anchor, the center of a window. White is high: a neighbor whose label should be that of the anchor.
+    Red dots are anchors, the centers of windows. White neighbors should have the label of the anchor.
 
     Args:
         split: Dataset of the images.
@@ -94,13 +104,13 @@ def draw_kernels(
 
 
 def draw_bandwidths(runs: Mapping[str, Run], count: int = 100) -> Figure:
-    """Draw in white the class with the largest gain of the second run over the first, and that with the largest loss.
+    """Draw the largest gain and the largest loss of the second run over the first: Fig. 3.
 
-    This is Fig. 3, with two bandwidths of the spatial kernel.
+    A gain is the difference in IoU of a class in an image. The class is white.
 
     Args:
-        runs: Two runs by title.
-        count: Number of evenly spread validation images to compare. A gain is in IoU of a class in an image.
+        runs: Two runs by title, in Fig. 3 with two bandwidths of the spatial kernel.
+        count: Number of evenly spread validation images to compare.
     """
     data = next(iter(runs.values())).datamodule()
     split = data.val_split()
@@ -122,12 +132,6 @@ def draw_bandwidths(runs: Mapping[str, Run], count: int = 100) -> Figure:
     for axis, (place, label) in zip(axes[:, 0], chosen, strict=True):
         axis.set_ylabel(f"{data.class_names[label]}, {100 * gains[place, label]:+.0f} points IoU", fontsize=8)
     return figure
-
-
-def spread(length: int, count: int) -> list[int]:
-    """Return ``count`` evenly spread indices of a sequence, or all indices if there are fewer."""
-    count = min(count, length)
-    return [k * length // count for k in range(count)]
 
 
 def _iou(prediction: LabelMap, truth: LabelMap, label: int) -> float:

@@ -1,14 +1,13 @@
-"""Arguments of ``gatedcrf reproduce`` and ``gatedcrf table``. Importing this takes no time."""
+"""Arguments of ``gatedcrf reproduce`` and ``gatedcrf table``."""
 
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments import EXPERIMENTS
+from experiments import DATASETS, EXPERIMENTS
 
 OWN = ("--seed_everything", "--ckpt_path", "--trainer.default_root_dir", "--trainer.devices", "--trainer.num_nodes")
-"""Options of ``gatedcrf fit`` that every cell sets for itself."""
-DATASETS = [path.stem for path in sorted((EXPERIMENTS / "datasets").glob("*.yaml"))]
+"""Options of ``gatedcrf fit`` that each cell sets itself."""
 TABLES = [path.stem for path in sorted(EXPERIMENTS.glob("table*.yaml"))]
 
 
@@ -22,12 +21,11 @@ def _parse_table(args: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser("gatedcrf table", description=description, allow_abbrev=False)
     parser.add_argument("runs", type=Path, help="folder of runs, or that of one dataset in it")
     parser.add_argument("--tables", nargs="+", default=TABLES, help=f"names of tables (default: {' '.join(TABLES)})")
-    parser.set_defaults(function="experiments.tables.command:run")
+    parser.set_defaults(function="experiments.tables.report:run")
     return parser.parse_args(args)
 
 
-def make_reproduce_parser() -> argparse.ArgumentParser:
-    """Return the parser of ``gatedcrf reproduce``, without the options after ``--``."""
+def _parse_reproduce(args: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         "gatedcrf reproduce",
         description="Train the unfinished cells of a table, then print and write the table and its pictures.",
@@ -48,13 +46,8 @@ def make_reproduce_parser() -> argparse.ArgumentParser:
     add("--slurm", type=Path, help=f"settings of the jobs where they differ from {EXPERIMENTS / 'slurm.yaml'}")
     add("--runs", type=Path, default=Path("runs"), help="where the runs are kept (default: runs)")
     add("--wandb", action="store_true", help="log to W&B, one run per cell in a group per table")
-    add("--dry_run", action="store_true", help="write the configuration of each cell and print its command, no more")
+    add("--dry_run", action="store_true", help="only write the configuration of each cell and print its command")
     parser.set_defaults(function="experiments.tables.reproduce:run")
-    return parser
-
-
-def _parse_reproduce(args: Sequence[str]) -> argparse.Namespace:
-    parser = make_reproduce_parser()
     split = list(args).index("--") if "--" in args else len(args)
     options = parser.parse_args(args[:split])
     for name in ("seeds", "max_steps", "devices"):

@@ -1,4 +1,4 @@
-"""A table as a plot: measured values as points, those of the paper as lines."""
+"""Plot a table: measured values as points, those of the paper as lines."""
 
 from pathlib import Path
 from statistics import mean, stdev
@@ -11,14 +11,7 @@ from experiments.tables.table import Table
 
 
 def save_plot(path: Path, table: Table, results: Results, title: str) -> None:
-    """Draw a group of points per row and a point per column. Bars are standard deviations over seeds.
-
-    Args:
-        path: PNG file to write.
-        table: Rows, columns and published values.
-        results: Measured values.
-        title: Title of the plot.
-    """
+    """Write a PNG with a group of points per row and a point per column. Bars are standard deviations over seeds."""
     rows = list(dict.fromkeys(row for row, _ in table.cells(results.dataset)))
     published = table.paper.get(results.dataset, {})
     columns = [c for c in table.columns if published or any(results.values(table.specs[r, c].name) for r in rows)]

@@ -1,24 +1,72 @@
-"""A table of measured and published values, as text, Markdown, LaTeX and CSV."""
+"""``gatedcrf table RUNS``: measured and published values as text, Markdown, LaTeX, CSV and a plot."""
 
+import argparse
 import csv
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean, stdev
 
+from rich.console import Console
 from rich.table import Table as RichTable
 
+from datamodules.io.atomic import atomic_write
+from datamodules.io.errors import InputError
+from experiments import RESULT
+from experiments.tables.plot import save_plot
 from experiments.tables.results import Results
 from experiments.tables.table import Table, full_supervision
+
+WIDTH = 150  # columns of a table that is printed to a file
 
 Lines = list[list[str]]
 """A header and lines of cells. The first cell is empty in lines that belong to the line above."""
 
 
-def lines(table: Table, results: Results) -> Lines:
-    """Return per row the measured values, those of the paper and the difference, then those of other methods.
+def run(options: argparse.Namespace) -> None:
+    """Print and write every table that finished runs contribute to.
 
-    Values are mIoU in percent: the mean over seeds, and the sample standard deviation. As in Table 5, W/F is the best
-    value of weak supervision in a row over that of full supervision with pCE alone, in percent.
+    Raises:
+        InputError: A folder without finished runs, or an unknown table.
+    """
+    pattern = f"*/seed*/{RESULT}"
+    found = sorted({path.parents[2] for depth in (pattern, f"*/{pattern}") for path in options.runs.glob(depth)})
+    if not found:
+        raise InputError(f"{options.runs} holds no finished run; see: gatedcrf reproduce --help")
+    console = open_console()
+    tables = [Table.load(name) for name in options.tables]
+    for folder in found:
+        results = Results.read(folder)
+        for table in tables:
+            if results.covers(table):
+                write_table(table, results, console)
+
+
+def open_console() -> Console:
+    """Return a console that keeps tables wide when it prints to a file."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
+
+
+def write_table(table: Table, results: Results, console: Console) -> None:
+    """Print a table and write it as Markdown, LaTeX, CSV and PNG beside its runs."""
+    shown = lines(table, results)
+    names = {table.specs[cell].name for cell in table.cells(results.dataset)}
+    title = f"{table.name}: {results.conditions(names)}"
+    console.print(to_rich(shown, title))
+    stem = results.folder / table.name
+    atomic_write(stem.with_suffix(".md"), f"{title}\n\n{to_markdown(shown)}")
+    atomic_write(stem.with_suffix(".tex"), to_latex(shown, title))
+    write_csv(stem.with_suffix(".csv"), table, results)
+    save_plot(stem.with_suffix(".png"), table, results, title)
+    for suffix in ("md", "tex", "csv", "png"):
+        console.print(f"wrote {stem}.{suffix}", soft_wrap=True)
+
+
+def lines(table: Table, results: Results) -> Lines:
+    """Return the lines of each row, measured, published and their difference, then one line per other method.
+
+    Values are mIoU in percent, mean and sample standard deviation over seeds. W/F of Table 5 divides the best weakly
+    supervised value of a row by that of full supervision with pCE, in percent.
     """
     dataset = results.dataset
     full, _ = full_supervision(dataset)
@@ -44,7 +92,7 @@ def lines(table: Table, results: Results) -> Lines:
 
 
 def _append_ratio(values: Sequence[float | None], weak: Sequence[bool], full: float | None) -> list[float | None]:
-    """Append W/F to the values of a row, given which of them are weakly supervised and the value F."""
+    """Append W/F to the values of a row. ``weak`` marks the weakly supervised ones, ``full`` is F."""
     known = [value for value, is_weak in zip(values, weak, strict=True) if value is not None and is_weak]
     return [*values, 100 * max(known) / full if known and full else None]
 

@@ -14,9 +14,9 @@ from datamodules.io.errors import InputError
 from experiments.launch.local import Job, Launcher, LocalLauncher
 from experiments.launch.slurm import SlurmLauncher
 from experiments.tables.cell import Cell
-from experiments.tables.command import open_console, write_table
 from experiments.tables.live_status import LiveStatus
 from experiments.tables.paper_figures import draw_kernels, draw_predictions
+from experiments.tables.report import open_console, write_table
 from experiments.tables.results import Results
 from experiments.tables.table import Table
 from experiments.train.run import Run
@@ -25,13 +25,10 @@ POLL_S = 1.0
 
 
 def run(options: argparse.Namespace) -> None:
-    """Train the cells of a table that are not finished, then print and write the table and its pictures.
-
-    Args:
-        options: See :mod:`experiments.tables.parser`.
+    """Train the unfinished cells of a table, then print and write the table and its pictures.
 
     Raises:
-        InputError: An unknown table, dataset, cell or option, or a run directory with another configuration.
+        InputError: A table, dataset, cell or option is unknown, or a run directory has another configuration.
         SystemExit: Status 1 if a cell failed, 130 if interrupted.
     """
     console = open_console()
@@ -61,7 +58,7 @@ def prepare(cells: Sequence[Cell]) -> None:
     """Resolve all cells, then write their configurations.
 
     Raises:
-        InputError: A cell cannot be resolved, then nothing is written; or its directory holds another run.
+        InputError: A cell cannot be resolved, in which case nothing is written, or its directory holds another run.
     """
     configs = [cell.resolve() for cell in cells]
     for cell, config in zip(cells, configs, strict=True):
@@ -82,36 +79,25 @@ def _select(table: Table, folder: Path, options: argparse.Namespace) -> list[Cel
         for row, column in known:
             label, spec = f"{row}/{column}", table.specs[row, column]
             if any(fnmatch(label, p) for p in patterns) and any(fnmatch(label, p) for p in options.cells):
-                path = folder / spec.name / f"seed{seed}"
-                cell = Cell(
-                    spec,
-                    dataset=options.dataset,
-                    protocol=options.protocol,
-                    seed=seed,
-                    run=Run(path),
-                    label=label,
-                    table=table.name,
-                    devices=options.devices,
-                    options=options.fit_options,
-                    wandb=options.wandb,
-                )
-                cells.setdefault(path, cell)  # two cells of Table 5 are one training
+                run = Run(folder / spec.name / f"seed{seed}")
+                given = (options.dataset, options.protocol, seed, run, label, table.name)
+                cell = Cell(spec, *given, options.devices, options.fit_options, options.wandb)
+                cells.setdefault(run.path, cell)  # two cells of Table 5 are one training
     if not cells:
         raise InputError("No cell is both among --rows and --columns and among --cells.")
     return list(cells.values())
 
 
 def _run_all(cells: Sequence[Cell], launcher: Launcher, console: Console) -> list[Cell]:
-    """Run the cells to their ends and return those that failed."""
-    failed: list[Cell] = []
-    waiting: list[Cell] = []
+    """Run all cells and return those that failed."""
     for cell in cells:
         if result := cell.run.result():
             console.print(f"{cell.name}: {result['miou']:.2f} mIoU, finished before")
-        else:
-            waiting.append(cell)
+    waiting = [cell for cell in cells if not cell.run.result()]
+    failed: list[Cell] = []
     jobs: dict[Cell, Job] = {}
-    with LiveStatus(len(cells), len(cells) - len(waiting), console) as status:
+    status = LiveStatus(len(cells), len(cells) - len(waiting), console)
+    with status.progress:
         try:
             while waiting or jobs:
                 while waiting and len(jobs) < launcher.limit:
@@ -138,13 +124,14 @@ def _run_all(cells: Sequence[Cell], launcher: Launcher, console: Console) -> lis
 
 
 def _report(table: Table, results: Results, console: Console) -> None:
-    """Print and write everything that has been measured for this table, by this call or before."""
+    """Print and write the table and its pictures from all finished runs, also those of earlier calls."""
     write_table(table, results, console)
-    names = {f"{row}\n{column}": table.specs[row, column].name for row, column in table.cells(results.dataset)}
-    first = {label: run for label, name in names.items() if (run := results.first(name)) is not None}
-    if not first:
-        return
-    draw_predictions(first, weak=True).savefig(results.folder / f"{table.name}_gallery.png")
-    draw_kernels(next(iter(first.values())).datamodule().val_split()).savefig(results.folder / "kernels.png")
-    for name in (f"{table.name}_gallery.png", "kernels.png"):
+    cells = [(f"{row}\n{column}", table.specs[row, column].name) for row, column in table.cells(results.dataset)]
+    first = {label: run for label, name in cells if (run := results.first(name))}
+    pictures = {
+        f"{table.name}_gallery.png": draw_predictions(first, weak=True),
+        "kernels.png": draw_kernels(next(iter(first.values())).datamodule().val_split()),
+    }
+    for name, picture in pictures.items():
+        picture.savefig(results.folder / name)
         console.print(f"wrote {results.folder / name}", soft_wrap=True)

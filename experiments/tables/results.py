@@ -7,8 +7,7 @@ from typing import Any
 
 from datamodules.io.errors import InputError
 from experiments import RESULT
-from experiments.tables.protocol import reported
-from experiments.tables.table import Table
+from experiments.tables.table import Table, reported
 from experiments.train.run import Run
 
 
@@ -17,8 +16,8 @@ class Results:
     """Finished runs in ``runs/DATASET`` or ``runs/DATASET.authors``.
 
     Args:
-        folder: Where the runs lie. Its name tells dataset and protocol.
-        runs: Finished runs by name of the training and by seed.
+        folder: Folder of the runs, named after dataset and protocol.
+        runs: Finished runs by training and seed.
     """
 
     folder: Path
@@ -41,7 +40,7 @@ class Results:
 
     @property
     def dataset(self) -> str:
-        """Stem of the file in ``datasets`` that the runs were trained on."""
+        """Name of the dataset, that of its file in ``datasets``."""
         return self.folder.resolve().name.removesuffix(".authors")
 
     @property
@@ -50,11 +49,11 @@ class Results:
         return "authors" if self.folder.resolve().name.endswith(".authors") else "paper"
 
     def covers(self, table: Table) -> bool:
-        """Return whether a cell of the table is finished."""
+        """Return whether any cell of the table is finished."""
         return any(table.specs[cell].name in self.runs for cell in table.cells(self.dataset))
 
     def first(self, training: str) -> Run | None:
-        """Return the finished run of a training, for example of "clicks.gcrf_s", with the lowest seed."""
+        """Return the finished run with the lowest seed of a training, for example "clicks.gcrf_s"."""
         seeds = self.runs.get(training, {})
         return seeds[min(seeds)] if seeds else None
 
@@ -64,7 +63,7 @@ class Results:
         return {seed: float(_result(run)[key]) for seed, run in sorted(self.runs.get(training, {}).items())}
 
     def conditions(self, trainings: Iterable[str]) -> str:
-        """Return the conditions under which trainings were measured; several values are joined by slashes."""
+        """Describe how trainings were measured. Several values are joined by slashes."""
         found = [_result(run) for name in trainings for run in self.runs.get(name, {}).values()]
         steps = "/".join(str(n) for n in sorted({result["steps"] for result in found}))
         evaluations = "/".join(sorted({str(result.get("evaluation", "whole image")) for result in found}))

@@ -1,6 +1,7 @@
-"""A table of the paper, read from YAML: rows, columns and published values."""
+"""The paper's tables and the two protocols, read from YAML."""
 
 from dataclasses import dataclass, field
+from fnmatch import fnmatch
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -10,19 +11,21 @@ import yaml
 from datamodules.io.errors import InputError
 from experiments.train.configuration import find_config, merge
 
+REPORTED = "reported mIoU"  # key of protocols.yaml
+
 Published = dict[str, dict[str, list[float | None]]]
-"""mIoU in percent, one value per column, by dataset and row. ``None`` marks a cell that does not exist."""
+"""mIoU in percent by dataset, row and column. ``None`` marks a missing cell."""
 
 
 @dataclass(frozen=True)
 class CellSpec:
-    """What a cell trains. Cells with equal names, of one table or several, are one training.
+    """What a cell trains. Cells with equal names, also of different tables, are one training.
 
     Args:
         supervision: File in ``supervision``.
         loss: File in ``losses``.
-        changes: Configuration that differs from these files.
-        labels: Names of the rows and columns that have such changes.
+        changes: Configuration that overrides these files.
+        labels: Names of the row and column that have such changes.
     """
 
     supervision: str
@@ -37,7 +40,7 @@ class CellSpec:
 
     @property
     def weak(self) -> bool:
-        """Whether supervision is weak."""
+        """Whether the supervision is weak."""
         return Path(self.supervision).stem != "full"
 
 
@@ -47,8 +50,8 @@ class Table:
 
     Args:
         name: Name of its file without the suffix, for example "table1".
-        rows: Configuration file by row, or a mapping: files under the key "base", and changes to them.
-        columns: As ``rows``, by column. A column's file replaces the row's file of the same folder.
+        rows: By row, a configuration file, or a mapping with files under "base" and changes to them.
+        columns: The same by column. A column's file replaces the row's file of the same folder.
         paper: Values of the paper.
         others: Values of other methods, by dataset and method.
     """
@@ -79,9 +82,9 @@ class Table:
         return table
 
     def cells(self, dataset: str) -> list[tuple[str, str]]:
-        """Return (row, column) of the cells that are published for a dataset, or for any if none are for this one.
+        """Return (row, column) of the cells that the paper reports for a dataset, or for any if it reports none.
 
-        Only supervisions that Table 1 has for the dataset are included: Cityscapes has no scribbles.
+        Supervisions that Table 1 lacks for the dataset are left out: Cityscapes has no scribbles.
         """
         published = [self.paper[dataset]] if dataset in self.paper else list(self.paper.values())
         supervisions = Table.load("table1").paper.get(dataset)
@@ -119,6 +122,38 @@ class Table:
 
 
 def full_supervision(dataset: str) -> tuple[str, float | None]:
-    """Return the name of the fully supervised training of W/F, and its published mIoU in percent, if any."""
+    """Return the name of the fully supervised training F of W/F, and its published mIoU in percent or ``None``."""
     table = Table.load("table1")
     return table.specs["full", "pCE"].name, table.paper.get(dataset, {}).get("full", [None])[0]
+
+
+def protocol_changes(protocol: str, dataset: str, training: str) -> dict[str, Any]:
+    """Return the changes that a protocol makes to the configuration of a training.
+
+    Args:
+        protocol: "paper" or "authors".
+        dataset: Name of a file in ``datasets``.
+        training: Name of the training, SUPERVISION.LOSS first.
+
+    Raises:
+        InputError: The authors did not train on the dataset.
+    """
+    if protocol == "authors" and dataset not in ("voc", "cityscapes"):
+        raise InputError(f"--protocol authors exists for voc and cityscapes, not for {dataset}. Leave it out.")
+    changes: dict[str, Any] = {}
+    for difference, sides in _load_protocols().items():
+        if difference != REPORTED:
+            for pattern, change in sides[protocol].items():
+                if fnmatch(f"{dataset}/{training}", pattern):
+                    changes = merge(changes, change)
+    return changes
+
+
+def reported(protocol: str) -> str:
+    """Return the evaluation that a table reports under a protocol: "last" or "best"."""
+    return str(_load_protocols()[REPORTED][protocol])
+
+
+def _load_protocols() -> dict[str, dict[str, Any]]:
+    content: dict[str, dict[str, Any]] = yaml.safe_load(find_config("protocols.yaml").read_text())
+    return content

@@ -1,4 +1,4 @@
-"""Data and model of a resolved configuration."""
+"""Build the data and the model of a resolved configuration."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pytorch_lightning import Trainer
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.utilities import rank_zero_only
 
@@ -19,6 +18,7 @@ from experiments import RESULT
 from experiments.train.configuration import BASE, expand_arguments
 from experiments.train.exit_status import exit_status
 from experiments.train.parser import Parser, SaveConfig, brief
+from experiments.train.resume import newest_checkpoint
 from experiments.train.run import Run
 from lightning_modules.callbacks import PredictionWriter
 from lightning_modules.fault_tolerance import stop_signals
@@ -26,17 +26,17 @@ from lightning_modules.inference import WHOLE_IMAGE, Inference
 from lightning_modules.weak_segmentation import WeakSegmentation
 
 HARMLESS = (
-    ".*Previous log files in this directory will be deleted",  # KeepingCSVLogger puts them aside
+    ".*Previous log files in this directory will be deleted",  # KeepingCSVLogger renames them first
     ".*dataloader is not resumable",  # StreamBatchSampler starts at the step of the checkpoint
-    "The dirpath has changed from",  # the checkpoint of a run is evaluated in a folder of its own
+    "The dirpath has changed from",  # evaluations have their own folder
     ".*treespec, LeafSpec",  # Lightning's own use of torch
-    r".*recommended to use `self.log\('val/",  # confusions are summed over all processes before
+    r".*recommended to use `self.log\('val/",  # confusions are already summed over all processes
 )
 """Warnings of Lightning that do not apply here, as regular expressions."""
 
 
 class CLI(LightningCLI):
-    """Links the dataset to the model, and keeps the files of a run in its directory.
+    """Links dataset and model, and keeps the files of a run in its directory.
 
     Args:
         args: Command and options.
@@ -57,16 +57,16 @@ class CLI(LightningCLI):
         )
 
     def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
-        """Return the one that is called: building the parsers of the others takes time."""
+        """Return the called command only. Building the parsers of the others takes time."""
         return {self.command: LightningCLI.subcommands()[self.command]}
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Parse base.yaml, then the command line with each file replaced by the files it is based on."""
+        """Parse base.yaml, then the command line with all files expanded."""
         command, *options = args
         self.config = parser.parse_args([command, *expand_arguments([f"--config={BASE}", *options])])
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Declare ``base``, and what follows from the dataset or from the seed."""
+        """Add ``predictions`` and ``base``, and link arguments to the seed and the dataset."""
         parser.add_lightning_class_args(PredictionWriter, "predictions")
         parser.add_argument("--base", type=list[str] | str | None, default=None, help="Files that this file changes.")
         parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=int)
@@ -81,17 +81,19 @@ class CLI(LightningCLI):
             super()._set_seed()
 
     def before_instantiate_classes(self) -> None:
-        """Point everything that a run writes to its directory."""
+        """Set the folders of everything that a run writes."""
         config = self.config[self.command]
-        config.base = None  # all files are merged by now, and the saved configuration stands alone
+        config.base = None  # its files are merged by now
         run = Run(config.trainer.default_root_dir or "runs/unnamed")
         folder = run.path
         if self.command != "fit":
             config.ckpt_path = config.ckpt_path if self.parse_only else str(run.checkpoint(config.ckpt_path))
             if "pretrained" in config.model.network.init_args:
                 config.model.network.init_args.pretrained = False  # the checkpoint holds the weights
-            config.trainer.logger = False  # or the history of the run would be overwritten
-            folder = folder / evaluation_folder(self.command, Inference(**vars(config.model.inference)))
+            config.trainer.logger = False  # or it would overwrite the log of the run
+            way = Inference(**vars(config.model.inference)).name
+            name = self.command if way == WHOLE_IMAGE.name else f"{self.command} {way}"
+            folder = folder / re.sub(r"[^\w.]+", "-", name)
         config.trainer.default_root_dir = str(folder)
         loggers = config.trainer.logger
         for logger in loggers if isinstance(loggers, list) else [loggers]:
@@ -99,7 +101,7 @@ class CLI(LightningCLI):
                 logger.init_args.save_dir = str(folder)
 
     def resolved(self) -> dict[str, Any]:
-        """Return every setting of the command, as config.yaml holds it."""
+        """Return all settings of the command, the content of config.yaml."""
         config: dict[str, Any] = yaml.safe_load(
             self._parser(self.command).dump(self.config[self.command], skip_unset=False)
         )
@@ -123,16 +125,16 @@ class CLI(LightningCLI):
             super()._run_subcommand(subcommand)
 
     def fit(self, **options: Any) -> None:
-        """Train from where the run stands until its end or a signal."""
+        """Start or continue the training."""
         run = Run(self.trainer.default_root_dir)
         if (run.path / "checkpoints").is_dir() and not options["ckpt_path"]:
             raise InputError(
                 f"{run.path} already holds a run. Continue it with --ckpt_path=last, or name another directory with "
                 "--trainer.default_root_dir."
             )
-        self._lock = rank_zero_only(run.lock)()  # until the result is written
+        self._lock = rank_zero_only(run.lock)()  # held until the result is written
         if options["ckpt_path"] == "last":
-            options["ckpt_path"] = run.newest_checkpoint()
+            options["ckpt_path"] = newest_checkpoint(run.path / "checkpoints")
         checkpoint = Path(options["ckpt_path"]) if options["ckpt_path"] else None
         rank_zero_only(run.prepare)(self.resolved(), checkpoint)
         with stop_signals.deferred():
@@ -148,27 +150,16 @@ class CLI(LightningCLI):
 
     def after_fit(self) -> None:
         """Evaluate the final weights unless the last step did, and write result.json."""
-        if self.trainer.global_step < self.trainer.max_steps:
+        model, trainer, path = self.model, self.trainer, Path(self.trainer.default_root_dir)
+        if trainer.global_step < trainer.max_steps:
             return
-        if self.model.evaluation is None or self.model.evaluation.step != self.trainer.max_steps:
-            self.trainer.validate(self.model, datamodule=self.datamodule, verbose=False)
-            if self.model.best.step == self.trainer.max_steps:
-                self.trainer.save_checkpoint(Path(self.trainer.default_root_dir) / "checkpoints" / "best.ckpt")
-        write_result(self.model, self.trainer)
-
-
-def evaluation_folder(command: str, inference: Inference) -> str:
-    """Return the name of the folder in which an evaluation is written, one for each way of inference."""
-    name = command if inference.name == WHOLE_IMAGE.name else f"{command} {inference.name}"
-    return re.sub(r"[^\w.]+", "-", name)
-
-
-@rank_zero_only
-def write_result(model: WeakSegmentation, trainer: Trainer) -> None:
-    """Write the evaluation of the final weights, and the best mIoU during training, to result.json."""
-    assert model.evaluation is not None
-    result = model.evaluation.summary() | model.best.summary() | {"steps": trainer.max_steps}
-    atomic_write(Path(trainer.default_root_dir) / RESULT, json.dumps(result, indent=2) + "\n")
+        if model.evaluation is None or model.evaluation.step != trainer.max_steps:
+            trainer.validate(model, datamodule=self.datamodule, verbose=False)
+            if model.best.step == trainer.max_steps:
+                trainer.save_checkpoint(path / "checkpoints" / "best.ckpt")
+        if trainer.is_global_zero:
+            result = model.evaluation.summary() | model.best.summary() | {"steps": trainer.max_steps}
+            atomic_write(path / RESULT, json.dumps(result, indent=2) + "\n")
 
 
 def parse(args: Sequence[str]) -> dict[str, Any]:
@@ -178,16 +169,13 @@ def parse(args: Sequence[str]) -> dict[str, Any]:
         args: "fit", "validate", "test" or "predict", and its options.
 
     Raises:
-        InputError: An unknown option, a value of another type, or a missing one.
+        InputError: An option is unknown or missing, or a value has the wrong type.
     """
     return CLI(args, parse_only=True).resolved()
 
 
 def run(args: Sequence[str]) -> None:
-    """Run a command.
-
-    Args:
-        args: See :func:`parse`.
+    """Run a command with the arguments of :func:`parse`.
 
     Raises:
         InputError: Bad input.

@@ -1,8 +1,8 @@
-"""Configuration files: how they are found and inherited, and how two resolved configurations differ."""
+"""Find, merge and compare configurations."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import yaml
 
@@ -11,17 +11,17 @@ from experiments import EXPERIMENTS
 from experiments.train.renames import rename_option, rename_settings
 
 BASE = EXPERIMENTS / "base.yaml"
-"""The file that every run is based on."""
+"""The default configuration of every run."""
 
 RUNTIME_OPTIONS = (
     *("ckpt_path", "weights_only", "predictions", "data.init_args.root", "data.init_args.images"),
-    *("data.init_args.val_images", "data.init_args.cache_dir", "data.init_args.loader.num_workers"),
-    *("data.init_args.loader.image_cache", "trainer.default_root_dir", "trainer.accelerator", "trainer.devices"),
-    *("trainer.num_nodes", "trainer.strategy", "trainer.logger", "trainer.callbacks", "trainer.profiler"),
-    *("trainer.log_every_n_steps", "trainer.num_sanity_val_steps", "trainer.enable_progress_bar"),
-    "trainer.enable_model_summary",
+    *("data.init_args.val_images", "data.init_args.train_annotations", "data.init_args.val_annotations"),
+    *("data.init_args.cache_dir", "data.init_args.loader.num_workers", "data.init_args.loader.image_cache"),
+    *("trainer.default_root_dir", "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy"),
+    *("trainer.logger", "trainer.callbacks", "trainer.profiler", "trainer.log_every_n_steps"),
+    *("trainer.num_sanity_val_steps", "trainer.enable_progress_bar", "trainer.enable_model_summary"),
 )
-"""Settings that may change when a run continues: where the data lies, workers, logging, callbacks and devices."""
+"""Settings that may change when a run continues: where the data lie, workers, logging, callbacks and devices."""
 
 SCHEDULE_OPTIONS = (
     *("seed_everything", "trainer.max_steps", "trainer.accumulate_grad_batches"),
@@ -30,32 +30,23 @@ SCHEDULE_OPTIONS = (
 """Settings that determine the samples and the learning rate of every step."""
 
 
-class Difference(NamedTuple):
-    """A setting that two configurations set to different values."""
-
-    key: str
-    before: Any
-    now: Any
-
-    def __str__(self) -> str:
-        return f"{self.key}: {self.before} before, {self.now} now"
-
-    def concerns(self, options: Sequence[str]) -> bool:
-        """Return whether the setting is one of ``options`` or part of one."""
-        return any(self.key == option or self.key.startswith(f"{option}.") for option in options)
+def differences(before: Any, now: Any, key: str = "") -> dict[str, str]:
+    """Return both values, as text, of each setting in which two resolved configurations differ."""
+    if not (isinstance(before, Mapping) and isinstance(now, Mapping)):
+        return {} if before == now else {key: f"{before} before, {now} now"}
+    found: dict[str, str] = {}
+    for name in {**before, **now}:
+        found |= differences(before.get(name), now.get(name), f"{key}.{name}" if key else name)
+    return found
 
 
-def differences(before: Any, now: Any, key: str = "") -> Iterator[Difference]:
-    """Yield the settings in which two resolved configurations differ."""
-    if isinstance(before, Mapping) and isinstance(now, Mapping):
-        for name in [*before, *(name for name in now if name not in before)]:
-            yield from differences(before.get(name), now.get(name), f"{key}.{name}" if key else name)
-    elif before != now:
-        yield Difference(key, before, now)
+def concerns(key: str, options: Sequence[str]) -> bool:
+    """Return whether a setting is one of ``options`` or part of one."""
+    return any(key == option or key.startswith(f"{option}.") for option in options)
 
 
 def find_config(name: str, folder: Path | None = None) -> Path:
-    """Return the file that ``name`` refers to: relative to ``folder`` or the working directory, or a shipped file.
+    """Return the path of a configuration, found in ``folder``, by default the working directory, or among the shipped.
 
     Raises:
         InputError: There is no such file. The message lists the shipped ones.
@@ -68,7 +59,7 @@ def find_config(name: str, folder: Path | None = None) -> Path:
 
 
 def expand(path: Path, parents: Sequence[Path] = ()) -> list[Path]:
-    """Return a file after all files that it names under ``base``, in the order in which they are merged.
+    """Return all files that a file is based on and the file itself, in the order in which they are merged.
 
     Raises:
         InputError: A file is missing, is not a mapping, is based on itself, or uses the key ``config``.
@@ -76,7 +67,7 @@ def expand(path: Path, parents: Sequence[Path] = ()) -> list[Path]:
     if path in parents:
         raise InputError(f"{path} is based on itself: {' -> '.join(p.name for p in (*parents, path))}.")
     content = read_config(path)
-    if "config" in content:  # jsonargparse would merge it shallowly and without a word
+    if "config" in content:  # jsonargparse would merge it shallowly, without a warning
         raise InputError(f"{path} uses the key 'config'; name the files it changes under 'base'.")
     bases = content.get("base") or []
     names = [bases] if isinstance(bases, str) else bases
@@ -100,10 +91,10 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def expand_arguments(args: Sequence[str]) -> list[str]:
-    """Replace each ``-c FILE`` by one ``--config`` per file that it is based on, and old names by new ones.
+    """Replace each ``-c FILE`` by the files that it is based on and itself, and rename old options.
 
     Args:
-        args: Command line. A configuration may also be written inline, as JSON or YAML in braces.
+        args: Command line. ``-c`` also takes JSON or YAML in braces instead of a file.
 
     Raises:
         InputError: See :func:`expand`.

@@ -13,20 +13,19 @@ from lightning_modules.fault_tolerance import CheckpointError, NonFiniteError, S
 
 @contextmanager
 def exit_status() -> Iterator[None]:
-    """Turn the exceptions that stop a run between two steps into an exit status.
+    """Turn the exceptions that stop a run into exit statuses.
 
     Raises:
-        SystemExit: Status 143 after SIGTERM or Ctrl-C and 138 after SIGUSR1, both with a checkpoint saved. Status 1 and
-            the reason if a step was not finite, or if no checkpoint could be saved.
+        SystemExit: Status 143 after SIGTERM or Ctrl-C, and 138 after SIGUSR1; a checkpoint is saved. Status 1 with the
+            reason if a step was not finite or a checkpoint could not be saved.
     """
     try:
         yield
-    except SIGTERMException:  # Lightning's, whose status would be 0: the signal came before or after the steps
+    except SIGTERMException:  # Lightning's, before or after the steps; its own status would be 0
         sys.exit(128 + signal.SIGTERM)
     except Stopped as stopped:
-        if not _is_main_process():
-            sys.exit(0)  # Lightning kills the main process if another one seems to fail
-        sys.exit(128 + stopped.signum)
+        # Lightning kills the main process if another one seems to fail
+        sys.exit(128 + stopped.signum if _is_main_process() else 0)
     except (NonFiniteError, CheckpointError) as error:
         sys.exit(f"gatedcrf: error: {error}" if _is_main_process() else 1)
 

@@ -1,4 +1,4 @@
-"""The parser of a command line, and what becomes of the configuration that it resolves."""
+"""The parser of a command line, its error messages, and where the configuration is saved."""
 
 import re
 from collections.abc import Iterable
@@ -16,13 +16,13 @@ from datamodules.io.errors import InputError
 
 
 class Parser(LightningArgumentParser):
-    """Raises :class:`InputError` with the reason alone, where jsonargparse prints pages of usage."""
+    """Raises a short :class:`InputError` where jsonargparse prints the whole usage."""
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise the error.
 
         Raises:
-            InputError: Always. For an unknown key it names the closest known one.
+            InputError: Always. The message names the closest known key to an unknown one.
         """
         parser = getattr(ex, "subcommand_parser", None) or self
         names = [action.dest for action in parser._actions]
@@ -33,11 +33,11 @@ def brief(message: str, known: Iterable[str] = ()) -> str:
     """Shorten a message of jsonargparse.
 
     Args:
-        message: One line, or the reasons why each of several types was refused.
-        known: Names of options, among which the closest one to an unknown key is looked up.
+        message: One line, or one reason per type that was tried.
+        known: Names of options, to suggest the closest one to an unknown key.
     """
     lines = [line.rstrip() for line in message.splitlines() if line.strip()]
-    if any(line.strip() == "Errors:" for line in lines):  # a reason per member of a union, of which None is never meant
+    if any(line.strip() == "Errors:" for line in lines):  # one reason per member of a union; None is never meant
         start = next(i for i, line in enumerate(lines) if line.strip() == "Errors:")
         reasons = [line for line in lines[start + 1 :] if "NoneType" not in line]
         given = next((i for i, line in enumerate(reasons) if line.strip().startswith("Given value")), len(reasons))
@@ -62,7 +62,7 @@ class SaveConfig(SaveConfigCallback):
     """Saves the configuration of an evaluation in its folder, and passes the configuration of a training to W&B."""
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Do so once, in the main process. ``Run.prepare`` has saved the configuration of a training."""
+        """Save once, in the main process. :meth:`Run.prepare` saves the configuration of a training."""
         if self.already_saved or not trainer.is_global_zero:
             return
         self.already_saved = True

@@ -1,4 +1,4 @@
-"""Names of version 0.1 that users' configurations may still contain. To be removed after the next release."""
+"""Accept the names of version 0.1 with a warning. To be removed after the next release."""
 
 import re
 import warnings
@@ -16,7 +16,7 @@ RENAMED_OPTIONS = {
     **{f"data.{name}": f"data.augmentation.{name}" for name in ("crop", "scale", "flip", "window_scale")},
     **{f"data.{name}": f"data.loader.{name}" for name in ("batch_size", "num_workers", "image_cache")},
 }
-"""New name of each option, as written on the command line."""
+"""New name of each option on the command line."""
 
 MOVED_CLASSES = {
     "lightning_modules.csv_logger.": "lightning_modules.loggers.",
@@ -26,11 +26,11 @@ MOVED_CLASSES = {
     "lightning_modules.step_seed.": "lightning_modules.fault_tolerance.",
     "lightning_modules.checkpoints.": "lightning_modules.fault_tolerance.",
 }
-"""New package of the classes of each module."""
+"""New package of each module's classes."""
 
 
 def rename_option(argument: str) -> str:
-    """Return a command line argument under the new name of its option."""
+    """Return a command line argument with the new name of its option."""
     name, _, value = argument.removeprefix("--").partition("=")
     new = RENAMED_OPTIONS.get(name.replace("data.init_args.", "data."))
     if new is None or not argument.startswith("--"):
@@ -40,7 +40,7 @@ def rename_option(argument: str) -> str:
 
 
 def rename_settings(path: Path) -> str | None:
-    """Return the content of a configuration file under new names, or ``None`` if it has no old ones."""
+    """Return the content of a configuration file with new names, or ``None`` if it has no old ones."""
     text = path.read_text()
     renamed = re.sub("|".join(map(re.escape, MOVED_CLASSES)), lambda match: MOVED_CLASSES[match[0]], text)
     content: dict[str, Any] = yaml.safe_load(renamed) or {}

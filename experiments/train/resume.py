@@ -1,7 +1,7 @@
-"""Checkpoints to continue from, and the settings that must stay."""
+"""Checks before a run continues: intact checkpoints and unchanged settings."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -9,12 +9,12 @@ import torch
 from pytorch_lightning.utilities import rank_zero_only, rank_zero_warn
 
 from datamodules.io.errors import InputError
-from experiments.train.configuration import Difference
+from experiments.train.configuration import concerns
 from lightning_modules.fault_tolerance.checkpoints import LAST, PREVIOUS
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
-    """Return the newer of last.ckpt and previous.ckpt that is not damaged, or ``None`` if there is neither.
+    """Return last.ckpt, or previous.ckpt if that one is damaged, or ``None`` if there is neither.
 
     Raises:
         InputError: All of them are damaged.
@@ -23,7 +23,7 @@ def newest_checkpoint(folder: Path) -> Path | None:
     for path in saved:
         if is_whole(path):
             return path
-        _print(f"{path} is truncated or damaged; trying the one before")
+        rank_zero_only(sys.stderr.write)(f"gatedcrf: {path} is truncated or damaged; trying the one before\n")
     if saved:
         raise InputError(
             f"No checkpoint in {folder} is readable. Remove {' and '.join(path.name for path in saved)} there to start "
@@ -33,9 +33,9 @@ def newest_checkpoint(folder: Path) -> Path | None:
 
 
 def is_whole(path: Path) -> bool:
-    """Return whether a checkpoint is readable and matches its checksums. A missing one is left to Lightning's error."""
+    """Return whether a checkpoint is readable and matches its checksums."""
     if not path.exists():
-        return True
+        return True  # Lightning reports missing files
     try:
         with ZipFile(path) as archive:
             if archive.testzip() is not None:
@@ -46,30 +46,26 @@ def is_whole(path: Path) -> bool:
     return True
 
 
-def refuse(path: Path, changed: Sequence[Difference]) -> None:
-    """Raise an error that lists the settings that have changed since the run in ``path`` was started, if any.
+def refuse(path: Path, changed: Mapping[str, str]) -> None:
+    """Refuse to continue the run in ``path`` if settings have changed.
 
     Raises:
-        InputError: There are some.
+        InputError: A setting has changed. The message lists all that have.
     """
     if changed:
         raise InputError(
             f"{path} was started with other settings:\n"
-            + "".join(f"  {difference}\n" for difference in changed)
+            + "".join(f"  {key}: {values}\n" for key, values in changed.items())
             + "Repeat those settings to continue, or choose another directory: --trainer.default_root_dir or --runs."
         )
 
 
-def announce_devices(checkpoint: Path, changed: Sequence[Difference]) -> None:
+def announce_devices(checkpoint: Path, changed: Mapping[str, str]) -> None:
     """Warn if the number of devices has changed since a checkpoint was saved."""
-    devices = [str(d) for d in changed if d.concerns(("trainer.devices", "trainer.num_nodes"))]
+    numbers = ("trainer.devices", "trainer.num_nodes")
+    devices = [f"{key}: {values}" for key, values in changed.items() if concerns(key, numbers)]
     if devices:
         rank_zero_warn(
             f"{checkpoint} continues on other devices ({', '.join(devices)}): every step has the same samples, but "
             "sums are rounded differently, and BatchNorm without synchronization sees other shares of the batch."
         )
-
-
-@rank_zero_only
-def _print(message: str) -> None:
-    sys.stderr.write(f"gatedcrf: {message}\n")

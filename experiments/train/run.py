@@ -1,4 +1,4 @@
-"""A run directory as an object."""
+"""The class of run directories."""
 
 import fcntl
 import sys
@@ -16,24 +16,24 @@ from datamodules.io.errors import InputError
 from datamodules.io.json_files import read_json
 from experiments import RESULT
 from experiments.train.build import build_datamodule, build_model
-from experiments.train.configuration import RUNTIME_OPTIONS, SCHEDULE_OPTIONS, differences, read_config
-from experiments.train.resume import announce_devices, is_whole, newest_checkpoint, refuse
+from experiments.train.configuration import RUNTIME_OPTIONS, SCHEDULE_OPTIONS, concerns, differences, read_config
+from experiments.train.resume import announce_devices, is_whole, refuse
 from lightning_modules.weak_segmentation import WeakSegmentation
 
 TAIL = 8192  # bytes of metrics.csv that contain its last line
 
 
 class Run:
-    """A directory with one resolved configuration, the training that follows from it, and its result.
+    """The directory of a training: its resolved configuration, checkpoints, logs and result.
 
     ::
 
-        config.yaml    every setting, as ``gatedcrf fit`` resolves it
+        config.yaml    every setting, as resolved by ``gatedcrf fit``
         checkpoints/   last.ckpt, previous.ckpt, best.ckpt
-        metrics.csv    what was logged; metrics.1.csv and so on are those of earlier starts
-        log.txt        what the process printed, if ``gatedcrf reproduce`` started it
+        metrics.csv    logged metrics; those of earlier starts are in metrics.1.csv and so on
+        log.txt        output of the process, if started by ``gatedcrf reproduce``
         result.json    evaluation of the final weights, written at the end
-        lock           held by the process that trains
+        lock           locked by the process that trains
 
     Args:
         path: The directory. It may not exist yet.
@@ -63,28 +63,27 @@ class Run:
 
     @property
     def started(self) -> bool:
-        """Whether the configuration is fixed: the run has checkpoints, a waiting SLURM job, or a result."""
+        """Whether the run has checkpoints, a submitted SLURM job or a result, and so a fixed configuration."""
         return any((self.path / name).exists() for name in ("checkpoints", "job.sbatch", RESULT))
 
     def holds(self, config: Mapping[str, Any]) -> bool:
-        """Return whether exactly this configuration is saved."""
+        """Return whether this very configuration is saved."""
         return self._config_file.is_file() and self.config == config
 
     def prepare(self, config: Mapping[str, Any], checkpoint: Path | None = None) -> None:
-        """Save the configuration of a run that is about to start or to continue.
+        """Save the configuration before a run starts or continues.
 
         Args:
             config: Resolved configuration.
-            checkpoint: Where the training continues; ``None`` if that is not known yet, or nowhere.
+            checkpoint: Where the training continues; ``None`` if it starts, or if this is not known yet.
 
         Raises:
             InputError: The run, or the run that the checkpoint belongs to, was started with other settings. The message
                 lists them.
         """
-        known = self._config_file.is_file()
-        if known and self.started:
-            changed = list(differences(self.config, config))
-            refuse(self.path, [d for d in changed if not d.concerns(RUNTIME_OPTIONS)])
+        if self._config_file.is_file() and self.started:
+            changed = differences(self.config, config)
+            refuse(self.path, {key: changed[key] for key in changed if not concerns(key, RUNTIME_OPTIONS)})
             if checkpoint:
                 announce_devices(checkpoint, changed)
         if checkpoint:
@@ -93,7 +92,7 @@ class Run:
             atomic_write(self._config_file, yaml.safe_dump(dict(config), sort_keys=False))
 
     def _check_origin(self, checkpoint: Path, config: Mapping[str, Any]) -> None:
-        """Compare with the run that a checkpoint comes from: another one may continue it with other losses, say."""
+        """Refuse a damaged checkpoint, and one of another run whose schedule differs; other settings may differ."""
         if not is_whole(checkpoint):
             raise InputError(f"{checkpoint} is truncated or damaged. Continue from another one in {checkpoint.parent}.")
         origin = Run(checkpoint.resolve().parents[1])
@@ -101,8 +100,8 @@ class Run:
             if not self._config_file.is_file():
                 raise InputError(f"{self.path} has checkpoints but no config.yaml; choose another directory.")
         elif (origin.path / "config.yaml").is_file():
-            changed = [d for d in differences(origin.config, config) if d.concerns(SCHEDULE_OPTIONS)]
-            refuse(origin.path, changed)
+            changed = differences(origin.config, config)
+            refuse(origin.path, {key: changed[key] for key in changed if concerns(key, SCHEDULE_OPTIONS)})
         else:
             rank_zero_warn(f"{checkpoint} lies in no run directory, so its batch size and schedule cannot be compared.")
 
@@ -111,10 +110,10 @@ class Run:
         return [sys.executable, "-m", "experiments.cli", "fit", f"--config={self._config_file}"]
 
     def lock(self) -> IO[str]:
-        """Keep other processes from training here while the returned file is open.
+        """Lock the directory against other processes while the returned file is open.
 
         Raises:
-            InputError: Another process trains here, for example one that a killed ``gatedcrf reproduce`` left behind.
+            InputError: Another process trains here, for example one left behind by a killed ``gatedcrf reproduce``.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         file = (self.path / "lock").open("a")
@@ -158,17 +157,13 @@ class Run:
             )
         return path
 
-    def newest_checkpoint(self) -> Path | None:
-        """Return the newest regular checkpoint that is not damaged; see :func:`newest_checkpoint`."""
-        return newest_checkpoint(self.path / "checkpoints")
-
     @property
     def steps(self) -> int:
         """Number of optimizer steps of the whole training."""
         return int(self.config["trainer"]["max_steps"])
 
     def step(self) -> int:
-        """Return the last step that was logged, 0 before the first."""
+        """Return the last logged step, or 0 if there is none."""
         path = self.path / "metrics.csv"
         if not path.is_file():
             return 0
@@ -180,7 +175,7 @@ class Run:
         return int(value) if value.isdigit() else 0
 
     def result(self) -> dict[str, Any] | None:
-        """Return the content of result.json, or ``None`` before the last step.
+        """Return the content of result.json, or ``None`` for an unfinished run.
 
         Raises:
             InputError: The file is damaged.

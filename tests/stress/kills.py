@@ -15,11 +15,14 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from pytorch_lightning import Callback, Trainer
+
+from experiments import cli
 
 ROOT = Path(__file__).parents[2]
 STATUS = {signal.SIGKILL: -signal.SIGKILL, signal.SIGTERM: 143, signal.SIGUSR1: 138}
@@ -41,17 +44,19 @@ class Report(Callback):
         print(STEP, trainer.global_step, flush=True)
 
 
-def start(run: Path, options: argparse.Namespace) -> subprocess.Popen[str]:
-    """Start or continue a run, by the same command."""
-    command = [sys.executable, "-m", "experiments.cli", "fit"]
-    command += [part for config in CONFIGS for part in ("-c", config)]
+def arguments(run: Path, options: argparse.Namespace) -> list[str]:
+    """Return the command that starts a run or continues it."""
+    command = ["fit", *(part for config in CONFIGS for part in ("-c", config))]
     command += [f"--trainer.max_steps={options.steps}", f"--trainer.val_check_interval={options.every * 3}"]
-    command += [f"--trainer.callbacks.every_n_steps={options.every}", "--trainer.callbacks+=kills.Report"]
-    command += [f"--trainer.default_root_dir={run}", f"--data.loader.num_workers={options.workers}"]
-    command += [*SMALL, *options.others]
+    command += [f"--trainer.callbacks.every_n_steps={options.every}", f"--trainer.default_root_dir={run}"]
+    return [*command, f"--data.loader.num_workers={options.workers}", *SMALL, *options.others]
+
+
+def start(run: Path, options: argparse.Namespace) -> subprocess.Popen[str]:
+    """Start or continue a run in a process of its own, which prints its steps."""
+    command = [sys.executable, "-m", "experiments.cli", *arguments(run, options), "--trainer.callbacks+=kills.Report"]
     path = f"{ROOT}:{Path(__file__).parent}"
     environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
-    environment.pop("SLURM_JOB_ID", None)  # a job that runs this script must not requeue itself
     log = (run.parent / f"{run.name}.txt").open("a")
     pipe = subprocess.PIPE
     return subprocess.Popen(command, env=environment, text=True, stdout=pipe, stderr=log, start_new_session=True)
@@ -77,13 +82,6 @@ def kill(process: subprocess.Popen[str], after: int, signum: int, delay: float) 
     return step
 
 
-def finish(process: subprocess.Popen[str]) -> None:
-    """Wait for the end of a run."""
-    process.communicate()
-    if process.returncode:
-        sys.exit(f"a run that was not killed ended with status {process.returncode}")
-
-
 def left_by(run: Path) -> dict[str, Any]:
     """Return the parts of a run that must not depend on kills."""
     last, best = (torch.load(run / "checkpoints" / f"{name}.ckpt", weights_only=True) for name in ("last", "best"))
@@ -91,7 +89,7 @@ def left_by(run: Path) -> dict[str, Any]:
     return {"weights": last["state_dict"], "momentum": last["optimizer_states"], "best": best["state_dict"], **files}
 
 
-def main() -> None:
+def main(args: Sequence[str] | None = None) -> None:
     """Run the script."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=50)
@@ -101,11 +99,13 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=0, help="loader processes")
     parser.add_argument("--seed", type=int, default=0, help="seed of the kills")
     parser.add_argument("--folder", type=Path, help="folder of the runs (default: a temporary folder)")
-    options, options.others = parser.parse_known_args()
+    options, options.others = parser.parse_known_args(args)
     folder = options.folder or Path(tempfile.mkdtemp())
     draw, counts, trained, began = random.Random(options.seed), Counter[str](), 0, time.monotonic()
     alone, killed = folder / "alone", folder / "killed"
-    finish(start(alone, options))
+    os.environ.pop("SLURM_JOB_ID", None)  # a job that runs this script must not requeue itself
+    torch.set_num_threads(1)  # as in the other processes
+    cli.main(arguments(alone, options))
     for number in range(options.kills):
         signum = (signal.SIGKILL, signal.SIGUSR1, signal.SIGTERM)[number % 3]
         after = draw.randint(0, options.most)
@@ -116,7 +116,7 @@ def main() -> None:
         counts[signum.name] += 1
         trained = max(trained, step)
         print(f"kill {number + 1}: {signum.name} in step {step}", flush=True)
-    finish(start(killed, options))
+    cli.main(arguments(killed, options))
     one, other = left_by(alone), left_by(killed)
     differ = [name for name in one if repr_bits(one[name]) != repr_bits(other[name])]
     minutes = (time.monotonic() - began) / 60

@@ -56,6 +56,21 @@ def test_problems_are_counted_by_kind_with_their_first_files(
     ]
 
 
+def test_dataset_file_of_the_user_is_found(
+    folder_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "datasets").mkdir()
+    (tmp_path / "datasets" / "mine.yaml").write_text(
+        f"base: datasets/folder.yaml\ndata: {{init_args: {{root: {folder_root}}}}}"
+    )
+    printed = check("--dataset=mine", "--supervision=full", capsys=capsys, fails=False)
+    assert printed[-1] == "2 classes, 3 training and 3 validation images, no problems"
+    with pytest.raises(SystemExit, match="2"):
+        main(["data", "check", "--dataset=yours"])
+    assert "There is no configuration 'datasets/yours.yaml'" in capsys.readouterr().err
+
+
 def test_image_lists_and_files_are_checked_in_one_call(
     voc_root: Path, cityscapes_root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

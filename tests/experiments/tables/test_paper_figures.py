@@ -1,5 +1,6 @@
 """Figures show the images, labels and predictions of their runs in the right places."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -7,9 +8,10 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
+from datamodules.io.errors import InputError
 from datamodules.shapes.datamodule import ShapesDataset
-from experiments.tables.figures import kernel_mosaic
-from experiments.tables.paper_figures import draw_bandwidths, draw_kernels, draw_predictions, predict, spread
+from experiments.tables.figures import kernel_mosaic, spread
+from experiments.tables.paper_figures import draw_bandwidths, draw_kernels, draw_predictions, predict
 from experiments.tables.results import Results
 from experiments.train.run import Run
 from lightning_modules.palette import colorize, voc_palette
@@ -56,6 +58,12 @@ def test_weak_labels_stand_between_the_image_and_its_truth(run: Run) -> None:
     for line, click in zip(figure.axes[1].lines, labels, strict=True):
         np.testing.assert_array_equal(np.transpose(line.get_data()), click.points - 0.5)
         np.testing.assert_array_equal(line.get_color(), voc_palette()[click.label] / 255)
+
+
+def test_run_without_gallery_is_refused_with_the_remedy(finished: Path, tmp_path: Path) -> None:
+    shutil.copy(finished / "config.yaml", tmp_path)
+    with pytest.raises(InputError, match=r"has no predictions of validation images. Run gatedcrf validate -c"):
+        draw_predictions({"clicks": Run(tmp_path)})
 
 
 def test_legend_names_the_classes_that_are_seen(run: Run) -> None:

@@ -3,8 +3,9 @@
 import json
 import os
 import shlex
-import subprocess
+import signal
 import sys
+import threading
 import time
 from contextlib import redirect_stdout
 from io import StringIO
@@ -13,13 +14,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import wandb
 from PIL import Image
 
 from experiments import RESULT
 from experiments.cli import main
 from experiments.train.run import Run
 
-CELLS = ("clicks/GCRF_s", "scribbles/pCE", "full/pCE")
+CELLS = ("clicks/GCRF_s", "full/pCE")
 
 
 def reproduce(runs: Path, options: list[str], *cells: str, arguments: tuple[str, ...] = ()) -> str:
@@ -39,8 +41,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def first(runs: Path, small: list[str]) -> str:
-    """Print of a first call in which the second of three cells fails."""
-    (runs / "shapes/scribbles.pce/seed0/metrics.csv").mkdir(parents=True)
+    """Print of a first call in which the first of two cells fails, after its last step."""
+    (runs / "shapes/clicks.gcrf_s/seed0" / f"{RESULT}.part").mkdir(parents=True)
     return reproduce(runs, small, *CELLS)
 
 
@@ -54,10 +56,20 @@ def miou(folder: Path, training: str) -> float:
 
 
 def test_failed_cell_shows_its_log_and_stops_no_other(folder: Path, first: str) -> None:
-    assert "scribbles/pCE/seed0: failed" in first
-    assert "metrics.csv" in first
+    assert "clicks/GCRF_s/seed0: failed" in first
+    assert f"{RESULT}.part" in first
     assert miou(folder, "full.pce") > 0
     assert first.endswith("exit status 1")
+
+
+def test_same_command_keeps_finished_cells_and_continues_the_others(runs: Path, folder: Path, small: list[str]) -> None:
+    run, log = folder / "clicks.gcrf_s/seed0", (folder / "full.pce/seed0/log.txt").read_text()
+    (run / f"{RESULT}.part").rmdir()
+    evaluated = (run / "metrics.json").read_text()
+    assert reproduce(runs, small, *CELLS).count("finished before") == 1
+    assert (folder / "full.pce/seed0/log.txt").read_text() == log
+    assert "Restor" in (run / "log.txt").read_text()
+    assert miou(folder, "clicks.gcrf_s") == json.loads(evaluated)["miou"]
 
 
 def test_table_shows_what_the_cells_measured(folder: Path, first: str) -> None:
@@ -75,18 +87,6 @@ def test_pictures_show_images_labels_truth_and_predictions(folder: Path) -> None
     assert gallery.shape[1] > 1.4 * gallery.shape[0]  # three images, five columns
     assert len(np.unique(gallery.reshape(-1, 3), axis=0)) > 100
     assert (kernels == 255).any()
-
-
-def test_same_command_keeps_finished_cells_and_continues_the_others(runs: Path, folder: Path, small: list[str]) -> None:
-    run, measured = folder / "full.pce/seed0", miou(folder, "full.pce")
-    (run / RESULT).unlink()
-    (folder / "scribbles.pce/seed0/metrics.csv").rmdir()
-    log = (folder / "clicks.gcrf_s/seed0/log.txt").read_text()
-    assert reproduce(runs, small, *CELLS).count("finished before") == 1
-    assert (folder / "clicks.gcrf_s/seed0/log.txt").read_text() == log
-    assert miou(folder, "full.pce") == pytest.approx(measured, abs=1e-3)
-    assert "Restor" in (run / "log.txt").read_text()
-    assert miou(folder, "scribbles.pce") > 0
 
 
 def test_changed_configuration_is_refused(
@@ -109,15 +109,29 @@ def test_result_without_checkpoints_is_not_relabeled(tmp_path: Path, capsys: pyt
 def test_interrupted_table_leaves_no_process_and_is_continued(tmp_path: Path, small: list[str]) -> None:
     """SIGTERM while the cell trains: the cell saves a checkpoint, and its command finishes it."""
     options = [*small, "--trainer.max_steps=100", "--trainer.val_check_interval=20"]
-    command = [sys.executable, "-m", "experiments.cli", "reproduce", "table1", "--cells", "full/pCE", "--runs"]
     run = tmp_path / "shapes/full.pce/seed0"
-    with subprocess.Popen([*command, str(tmp_path), "--", *options], stdout=subprocess.PIPE, text=True) as table:
-        while table.poll() is None and not (run / "gallery").is_dir():  # it has been evaluated once
-            time.sleep(0.1)
-        table.terminate()
-        assert table.stdout is not None
-        assert "interrupted. The same command continues." in table.stdout.read()
-    assert table.returncode == 130
+    ended = threading.Event()
+
+    def terminate() -> None:
+        while not ended.is_set():
+            if (run / "gallery").is_dir():  # it has been evaluated once
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
+            time.sleep(0.05)
+
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGTERM, lambda *_: None)  # a late signal must not end the tests
+    thread = threading.Thread(target=terminate)
+    thread.start()
+    try:
+        printed = reproduce(tmp_path, options, "full/pCE")
+    finally:
+        ended.set()
+        thread.join()
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    assert "interrupted. The same command continues." in printed
+    assert printed.endswith("exit status 130")
     assert 20 <= torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] < 100
     main(["fit", "-c", str(run / "config.yaml")])
     assert json.loads((run / RESULT).read_text())["steps"] == 100
@@ -139,11 +153,15 @@ def test_dry_run_writes_configurations_and_prints_commands_that_run(
     assert {file.name for file in (path / "seed1").iterdir()} == {"config.yaml", "lock"}
     assert Run(path / "seed1").config["seed_everything"] == 1
     assert Run(path / "seed1").config["model"]["regularizer_weight"] == 0.05
-    subprocess.run(shlex.split(lines[1]), check=True, capture_output=True)
+    python, *command = shlex.split(lines[1])
+    assert (python, command[:2]) == (sys.executable, ["-m", "experiments.cli"])
+    main(command[2:])
+    assert wandb.run is not None
+    assert (wandb.run.group, wandb.run.name) == ("table4 shapes", "clicks/lambda=0.05/seed0")
+    wandb.finish()
+    os.environ.pop("WANDB_MODE", None)  # Lightning sets it for the whole process
     assert (path / "seed0" / RESULT).is_file()
-    logged = (next((path / "seed0").glob("wandb/offline-*/*.wandb"))).read_bytes()
-    assert b"table4 shapes" in logged
-    assert b"clicks/lambda=0.05/seed0" in logged
+    assert list((path / "seed0").glob("wandb/offline-*/*.wandb"))
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,12 @@
-"""Tables against the values printed in the paper."""
+"""Tables and protocols against the paper and the authors' code."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from datamodules.io.errors import InputError
-from experiments.tables.table import Table, full_supervision
+from experiments.tables.table import Table, full_supervision, protocol_changes, reported
 
 PUBLISHED = {  # typed from the paper, independently of the YAML
     "table1": {
@@ -127,3 +128,51 @@ def test_an_inconsistent_table_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
         _ = Table.load("loss").specs
     with pytest.raises(InputError, match="Shipped with the package"):
         Table.load("table99")
+
+
+def flat(changes: dict[str, Any], key: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in changes.items():
+        found |= flat(value, f"{key}{name}.") if isinstance(value, dict) else {f"{key}{name}": value}
+    return found
+
+
+WEIGHTS, DENOMINATOR = (
+    "model.supervised_loss.init_args.class_weights",
+    "model.regularizer.init_args.authors_denominator",
+)
+WINDOW, CROP = "data.init_args.augmentation.window_scale", "model.inference.crop"
+
+
+@pytest.mark.parametrize(
+    ("dataset", "training", "expected"),
+    [
+        ("voc", "clicks.gcrf_s", {}),
+        ("voc", "full.pce", {}),
+        ("shapes", "clicks.gcrf_s", {}),
+        ("cityscapes", "full.gcrf_s", {}),
+        ("cityscapes", "clicks.pce", {WEIGHTS: "batch"}),
+        ("cityscapes", "clicks.gcrf_sd", {WEIGHTS: "batch", "model.regularizer_start_step": 100}),
+        ("cityscapes", "clicks.gcrf_s.3x3", {WEIGHTS: "batch", "model.regularizer_start_step": 100}),
+    ],
+)
+def test_paper_stabilizes_only_clicks_on_cityscapes(dataset: str, training: str, expected: dict[str, Any]) -> None:
+    assert flat(protocol_changes("paper", dataset, training)) == expected
+
+
+@pytest.mark.parametrize(
+    ("dataset", "training", "expected"),
+    [
+        ("voc", "full.pce", {WINDOW: True, CROP: 512}),
+        ("voc", "clicks.pce", {WINDOW: True, CROP: 512, WEIGHTS: "dataset"}),
+        ("cityscapes", "full.gcrf", {WINDOW: True, "model.regularizer_start_step": 451, DENOMINATOR: True}),
+    ],
+)
+def test_authors_protocol_applies_to_all_supervisions(dataset: str, training: str, expected: dict[str, Any]) -> None:
+    assert flat(protocol_changes("authors", dataset, training)) == expected
+
+
+def test_authors_protocol_reports_the_best_evaluation_and_exists_for_two_datasets() -> None:
+    assert (reported("paper"), reported("authors")) == ("last", "best")
+    with pytest.raises(InputError, match="not for shapes"):
+        protocol_changes("authors", "shapes", "clicks.pce")

@@ -1,4 +1,4 @@
-"""Two processes on the real command line, against one."""
+"""Two processes, started by Lightning and by torchrun, against this one."""
 
 import csv
 import json
@@ -6,18 +6,20 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
 
 from experiments import RESULT
+from experiments.cli import main
 from experiments.train.run import Run
 
-ONE = ("-m", "experiments.cli")
-TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", *ONE)
+LIGHTNING = ("-m", "experiments.cli")  # Lightning starts the second process
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", *LIGHTNING)
 
 
 class PlainNetwork(nn.Module):
@@ -31,52 +33,77 @@ class PlainNetwork(nn.Module):
         return self.layers(image)
 
 
-def call(program: tuple[str, ...], command: str, config: Path, run: Path, *options: str) -> str:
-    """Run ``gatedcrf`` and return what it prints."""
-    arguments = [command, "-c", str(config), f"--trainer.default_root_dir={run}", "--trainer.accelerator=cpu", *options]
-    environment = {
-        **os.environ,
-        "WANDB_API_KEY": "",
-        "NETRC": os.devnull,
-        "PYTHONPATH": f"{Path(__file__).parent}:{os.environ.get('PYTHONPATH', '')}",
-    }
+OPTIONS = (
+    *("--data.loader.batch_size=4", "--model.supervised_loss.class_weights=batch", "--model.gate_destination=true"),
+    *("--model.network=test_distributed.PlainNetwork", "--trainer.accelerator=cpu"),
+)
+
+
+def call(program: tuple[str, ...], *arguments: str) -> str:
+    """Run ``gatedcrf`` in processes of its own and return what it prints."""
     done = subprocess.run(
-        [sys.executable, *program, *arguments],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
+        [sys.executable, *program, *arguments], capture_output=True, text=True, timeout=300, check=False
     )
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout + done.stderr
 
 
-def test_two_processes_count_the_same_as_one(
-    finished: Path, tmp_path: Path, read_wandb: Callable[[Path], list[Any]]
+@pytest.fixture(scope="module")
+def environment() -> Iterator[None]:
+    """Let all processes find the network, and none of them a key of W&B."""
+    folder = str(Path(__file__).parent)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
+        patch.setenv("PYTHONPATH", folder, prepend=os.pathsep)
+        patch.setenv("WANDB_API_KEY", "")
+        patch.setenv("NETRC", os.devnull)
+        yield
+
+
+@pytest.fixture(scope="module")
+def two(environment: None, finished: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, str]:
+    """A run on two processes and what it printed."""
+    run = Run(tmp_path_factory.mktemp("distributed") / "two")
+    configs = ("-c", str(finished / "config.yaml"), "-c", "wandb.yaml")
+    folder = f"--trainer.default_root_dir={run.path}"
+    return run, call(LIGHTNING, "fit", *configs, folder, "--trainer.devices=2", *OPTIONS)
+
+
+def test_two_processes_train_as_one(
+    two: tuple[Run, str], finished: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Train on two ranks, then evaluate three images on one and on two: torch's own sampler would repeat an image."""
-    config, trained = finished / "config.yaml", tmp_path / "trained"
-    two = ("--trainer.devices=2", "--data.loader.batch_size=4", "--trainer.max_steps=2")
-    call(ONE, "fit", config, trained, *two, "-c", "wandb.yaml")
-    check_that_one_process_logged(trained, read_wandb)
-    options = (f"--ckpt_path={trained / 'checkpoints/last.ckpt'}", "--predictions.of_evaluations=true")
-    for devices in (1, 2):
-        call(ONE, "validate", config, tmp_path / str(devices), *options, f"--trainer.devices={devices}")
-    one, both = (tmp_path / str(devices) / "validate" for devices in (1, 2))
+    """The same samples at each step, the same loss, and the same weights but for rounding."""
+    main(["fit", "-c", str(finished / "config.yaml"), f"--trainer.default_root_dir={tmp_path}", *OPTIONS])
+    assert "Samples per step: 4 per device x 1 devices x 1 batches = 4" in caplog.text
+    assert "Samples per step: 2 per device x 2 devices x 1 batches = 4" in two[1]
+    alone, both = (logged(run, "train/loss", "train/cross_entropy") for run in (tmp_path, two[0].path))
+    assert len(alone) == two[0].steps
+    torch.testing.assert_close(torch.tensor(both), torch.tensor(alone), rtol=1e-5, atol=0)
+    ones, twos = (torch.load(run / "checkpoints/last.ckpt")["state_dict"] for run in (tmp_path, two[0].path))
+    torch.testing.assert_close(twos, ones, rtol=1e-5, atol=1e-6)
+
+
+def test_two_processes_evaluate_as_one(two: tuple[Run, str], tmp_path: Path) -> None:
+    """Three images on two processes: torch's own sampler would repeat one."""
+    run = two[0]
+    arguments = ["validate", "-c", str(run.path / "config.yaml"), "--predictions.of_evaluations=true"]
+    arguments += [f"--ckpt_path={run.path / 'checkpoints/last.ckpt'}"]
+    main([*arguments, f"--trainer.default_root_dir={tmp_path / 'one'}", "--trainer.devices=1"])
+    call(TORCHRUN, *arguments, f"--trainer.default_root_dir={tmp_path / 'both'}")
+    one, both = (tmp_path / name / "validate" for name in ("one", "both"))
     for name in ("metrics.json", "iou_per_class.csv", "confusion_matrix.csv"):
         assert (one / name).read_text() == (both / name).read_text()
-    metrics, result = (json.loads(path.read_text()) for path in (one / "metrics.json", trained / RESULT))
+    metrics, result = (json.loads(path.read_text()) for path in (one / "metrics.json", run.path / RESULT))
     assert metrics["images"] == 3
     assert {name: result[name] for name in metrics if name != "checkpoint"}.items() <= metrics.items()
-    written = [{path.name: path.read_bytes() for path in (run / "predictions").iterdir()} for run in (one, both)]
+    written = [{path.name: path.read_bytes() for path in (each / "predictions").iterdir()} for each in (one, both)]
     assert written[0] == written[1]
     assert len(written[0]) == 3
 
 
-def check_that_one_process_logged(run: Path, read_wandb: Callable[[Path], list[Any]]) -> None:
-    """One file, in which no metric of a step stands twice, and labels are counted over both processes."""
-    (file,) = run.rglob("*.wandb")
+def test_one_of_two_processes_logs(two: tuple[Run, str], read_wandb: Callable[[Path], list[Any]]) -> None:
+    """No metric of a step stands twice in the one file, and labels are counted over both processes."""
+    (file,) = two[0].path.rglob("*.wandb")
     assert "finishing run" in (file.parent / "logs" / "debug.log").read_text()  # or the last figures may be lost
     steps = [
         {(item.key or item.nested_key[0]): item.value_json for item in record.history.item}
@@ -95,20 +122,3 @@ def check_that_one_process_logged(run: Path, read_wandb: Callable[[Path], list[A
 def logged(run: Path, *names: str) -> list[tuple[float, ...]]:
     with (run / "metrics.csv").open() as file:
         return [tuple(float(row[name]) for name in names) for row in csv.DictReader(file) if row[names[0]]]
-
-
-def test_two_processes_train_as_one(finished: Path, tmp_path: Path) -> None:
-    """The same samples at each step, the same loss, and the same weights but for rounding."""
-    options = ("--data.loader.batch_size=4", "--model.supervised_loss.class_weights=batch")
-    options += ("--model.network=test_distributed.PlainNetwork", "--model.gate_destination=true")
-    printed = [
-        call(ONE, "fit", finished / "config.yaml", tmp_path / "one", *options),
-        call(TORCHRUN, "fit", finished / "config.yaml", tmp_path / "two", "--trainer.devices=2", *options),
-    ]
-    assert "Samples per step: 4 per device x 1 devices x 1 batches = 4" in printed[0]
-    assert "Samples per step: 2 per device x 2 devices x 1 batches = 4" in printed[1]
-    one, two = (logged(tmp_path / run, "train/loss", "train/cross_entropy") for run in ("one", "two"))
-    assert len(one) == Run(tmp_path / "one").config["trainer"]["max_steps"]
-    torch.testing.assert_close(torch.tensor(two), torch.tensor(one), rtol=1e-5, atol=0)
-    ones, twos = (torch.load(tmp_path / run / "checkpoints/last.ckpt")["state_dict"] for run in ("one", "two"))
-    torch.testing.assert_close(twos, ones, rtol=1e-5, atol=1e-6)

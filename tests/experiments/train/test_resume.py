@@ -22,6 +22,7 @@ from experiments.cli import main
 from experiments.tables.cell import Cell
 from experiments.tables.reproduce import prepare
 from experiments.tables.table import CellSpec
+from experiments.train.resume import newest_checkpoint
 from experiments.train.run import Run
 
 Fit = Callable[..., Path]
@@ -293,7 +294,7 @@ def test_another_number_of_devices_warns(two: Path, tmp_path: Path) -> None:
     config = run.config
     config["trainer"]["devices"] = 2
     with pytest.warns(UserWarning, match="other devices .trainer.devices: 1 before, 2 now"):
-        run.prepare(config, run.newest_checkpoint())
+        run.prepare(config, newest_checkpoint(run.path / "checkpoints"))
     assert run.config == config
 
 
