@@ -22,8 +22,8 @@ test: $(STAMP)
 install: $(STAMP)
 
 $(STAMP): setup.cfg pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if v in [(3, 11), (3, 12)] else \
-	    "Python 3.11 or 3.12 is needed, not %d.%d; name one: make PYTHON=python3.12" % v)'
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:3]; sys.exit(None if (3, 11, 4) <= v < (3, 13) else \
+	    "Python 3.11.4 to 3.12 is needed, not %d.%d.%d; name one: make PYTHON=python3.12" % v)'
 	test -x $(BIN)/pip || $(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
 	touch $@

@@ -8,7 +8,7 @@ from importlib import import_module
 COMMANDS = {
     "fit": "train a model",
     "validate": "evaluate a checkpoint on the validation images",
-    "test": "evaluate a checkpoint on the test images, or on the validation images if there are none",
+    "test": "the same as validate, written to RUN/test",
     "predict": "write the predictions of a checkpoint as indexed PNGs",
     "reproduce": "run the cells of a table and print it",
     "table": "print and write the tables of finished runs",
