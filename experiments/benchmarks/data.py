@@ -13,38 +13,29 @@ import torch
 import torchvision  # type: ignore[import-untyped]
 from torch.utils.data import default_collate
 
-from datamodules.io.images import list_images, read_image
+from datamodules.io.images import list_images
 from experiments.benchmarks.measure import hardware, median_ms
 from experiments.benchmarks.photographs import CLICKS, draw_photographs
-from experiments.benchmarks.report import publish
+from experiments.benchmarks.report import Result, publish
 from experiments.benchmarks.sample_methods import CROP, METHODS, make_methods
-from experiments.benchmarks.settings import DATA_IMAGES
 from experiments.tables.report import to_markdown
 
-BATCH = 16
+BATCH, IMAGES = 16, 64
 CPU = torch.device("cpu")
 HEADER = ["samples", "from", "per second and core", "ms", "times torchvision", "of the floor's pace"]
 
 
 def run(options: argparse.Namespace) -> None:
-    """Measure, print the table, and write data.json and data.md.
-
-    Raises:
-        InputError: The folder holds no images.
-    """
+    """Measure, print the table, and write data.json and data.md."""
     with TemporaryDirectory() as name:
-        images = options.images
-        if images is None:
-            images = Path(name) / "images"
-            draw_photographs(images, DATA_IMAGES)
-        paths = list_images(images)
-        paths = paths[:: -(-len(paths) // DATA_IMAGES)]
-        print(f"measuring {len(METHODS)} ways to read {len(paths)} images, {options.repeats} times each")
-        result = measure(paths, Path(name) / "cache", options.repeats)
+        images = Path(name) / "images"
+        draw_photographs(images, IMAGES)
+        print(f"measuring {len(METHODS)} ways to read {IMAGES} images, {options.repeats} times each")
+        result = measure(list_images(images), Path(name) / "cache", options.repeats)
     publish(options.out, "data", result, to_text(result))
 
 
-def measure(paths: list[Path], cache: Path, repeats: int) -> dict[str, Any]:
+def measure(paths: list[Path], cache: Path, repeats: int) -> Result:
     """Return all measurements, as written to JSON.
 
     Args:
@@ -71,21 +62,18 @@ def measure(paths: list[Path], cache: Path, repeats: int) -> dict[str, Any]:
         "hardware": machine,
         "versions": {"Pillow": PIL.__version__, "OpenCV": cv2.__version__, "torchvision": torchvision.__version__},
         "images": len(paths),
-        "kib": sum(path.stat().st_size for path in paths) / len(paths) / 2**10,
-        "megapixels": sum(read_image(path).size / 3e6 for path in paths) / len(paths),
         "repeats": repeats,
         "ms": {name: total / len(paths) for name, total in ms.items()},
     }
 
 
-def to_text(result: dict[str, Any]) -> str:
+def to_text(result: Result) -> str:
     """Return the conditions and the table as Markdown."""
     versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
     conditions = (
-        f"{result['hardware']}, {versions}. {result['images']} images of {result['kib']:.0f} KiB and "
-        f"{result['megapixels']:.2f} megapixels on average. Every row makes the same samples: crops of "
-        f"{CROP} x {CROP} with a zoom of 0.5 to 2 and {CLICKS} clicks. Batches of {BATCH}, one process, one thread, "
-        f"median of {result['repeats']} runs."
+        f"{result['hardware']}, {versions}. {result['images']} generated JPEGs of 500 x 375. Every row makes the same "
+        f"samples: crops of {CROP} x {CROP} with a zoom of 0.5 to 2 and {CLICKS} clicks. Batches of {BATCH}, one "
+        f"process, one thread, median of {result['repeats']} runs."
     )
     table, times = [HEADER], result["ms"]
     for name, source in METHODS.items():

@@ -3,7 +3,6 @@
 import argparse
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -11,17 +10,15 @@ from torch import Tensor
 
 from experiments.benchmarks.loss_report import draw_plot, to_text
 from experiments.benchmarks.measure import (
-    DoesNotFitError,
-    copy_bandwidth,
+    check_memory,
     find_device,
-    free_memory,
     hardware,
     if_it_fits,
+    limits,
     median_ms,
-    multiply_add_rate,
     peak_memory,
 )
-from experiments.benchmarks.report import publish, save_json
+from experiments.benchmarks.report import Result, publish, save_json
 from experiments.benchmarks.settings import LOSS_SIZES, SCALING, LossSize
 from lightning_modules.deeplab_v3plus import DeepLabV3Plus
 from losses import GatedCRFLoss, GaussianKernel, PartialCrossEntropyLoss
@@ -36,11 +33,10 @@ def run(options: argparse.Namespace) -> None:
     device = find_device()
     engines = list(dict.fromkeys(["tensor", "shifted", choose_engine(device)]))
     print("measuring copies and matrix products")
-    limits = {"bytes_per_second": copy_bandwidth(device), "multiply_adds_per_second": multiply_add_rate(device)}
-    result: dict[str, Any] = {"hardware": hardware(device), "limits": limits, "sizes": [], "scaling": {}}
+    result: Result = {"hardware": hardware(device), "limits": limits(device), "sizes": [], "scaling": {}}
     for size in (LOSS_SIZES[name] for name in options.sizes):
         print(f"measuring {size.shape}, r = {size.radius}")
-        result["sizes"].append(_measure_size(size, device, engines, options.repeats, limits))
+        result["sizes"].append(_measure_size(size, device, engines, options.repeats, result["limits"]))
         save_json(options.out / "loss.json", result)
     for axis, sizes in SCALING.items() if options.scaling else ():
         print(f"measuring how time grows with {axis}")
@@ -52,11 +48,11 @@ def run(options: argparse.Namespace) -> None:
 
 def _measure_size(
     size: LossSize, device: torch.device, engines: Sequence[str], repeats: int, limits: dict[str, float]
-) -> dict[str, Any]:
+) -> Result:
     floor = 1e3 * max(
         size.traffic() / limits["bytes_per_second"], size.multiply_adds() / limits["multiply_adds_per_second"]
     )
-    figures: dict[str, Any] = {engine: if_it_fits(partial(_measure_engine, engine, size, device)) for engine in engines}
+    figures: Result = {engine: if_it_fits(partial(_measure_engine, engine, size, device)) for engine in engines}
     fitting = [engine for engine in engines if isinstance(figures[engine], dict)]
     if fitting:
         inputs = _make_inputs(size, device, torch.float32)
@@ -68,17 +64,16 @@ def _measure_size(
     return {"size": size._asdict(), "floor_ms": floor, "engines": figures, **times}
 
 
-def _measure_engine(engine: str, size: LossSize, device: torch.device) -> dict[str, Any]:
+def _measure_engine(engine: str, size: LossSize, device: torch.device) -> Result:
     """Return the peak memory and the errors of an engine."""
-    if engine == "tensor" and size.tensor_form_bytes() > 0.8 * free_memory(device):
-        raise DoesNotFitError  # without a GPU, the system would kill the process
+    check_memory(engine, size, device)
     loss, gradient = _loss_and_gradient("shifted", *_make_inputs(size, device, torch.float64), size)
     reference = loss.item(), gradient.cpu()
     del loss, gradient
     inputs = _make_inputs(size, device, torch.float32)
     step = partial(_loss_and_gradient, engine, *inputs, size)
     mib = peak_memory(step, device)
-    figures: dict[str, Any] = {"mib": mib, "times_gradient": mib * 2**20 / (4 * inputs[0].numel())}
+    figures: Result = {"mib": mib, "times_gradient": mib * 2**20 / (4 * inputs[0].numel())}
     figures |= _relative_errors(step(), reference)
     if engine != "tensor":
         half = _make_inputs(size, device, torch.bfloat16)
@@ -111,7 +106,7 @@ def _relative_errors(computed: tuple[Tensor, Tensor], reference: tuple[float, Te
     }
 
 
-def _measure_training_step(size: LossSize, device: torch.device, repeats: int) -> dict[str, Any]:
+def _measure_training_step(size: LossSize, device: torch.device, repeats: int) -> Result:
     """Return the times in ms of a DeepLab-v3+ step without the CRF term, and of the CRF term.
 
     As in training, the term includes the softmax, and pooling of image and mask from the size of the input.
@@ -141,7 +136,7 @@ def _measure_training_step(size: LossSize, device: torch.device, repeats: int) -
     return dict(median_ms(steps, device, min(repeats, 5), BUDGET))
 
 
-def _measure_time(size: LossSize, device: torch.device, engines: Sequence[str], repeats: int) -> dict[str, Any]:
+def _measure_time(size: LossSize, device: torch.device, engines: Sequence[str], repeats: int) -> Result:
     inputs = _make_inputs(size, device, torch.float32)
     steps = {engine: partial(_loss_and_gradient, engine, *inputs, size) for engine in engines}
     for step in steps.values():

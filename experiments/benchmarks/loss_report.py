@@ -6,10 +6,9 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from experiments.benchmarks.report import format_number
+from experiments.benchmarks.report import Result, format_number
 from experiments.tables.report import to_markdown
 
-Result = dict[str, Any]
 HEADER = [
     *("N, C, H, W", "r", "engine", "ms", "times faster", "extra MiB", "of gradient"),
     *("share of floor", "error", "bf16", "of a training step"),

@@ -11,14 +11,12 @@ from typing import TypeVar
 
 import torch
 
+from experiments.benchmarks.settings import LossSize
+
 os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler reports a missing GPU as an error
 
 Step = Callable[[], object]
 T = TypeVar("T")
-
-
-class DoesNotFitError(Exception):
-    """Memory does not suffice; the benchmark reports it and continues."""
 
 
 def find_device() -> torch.device:
@@ -35,7 +33,7 @@ def hardware(device: torch.device) -> str:
 
 
 def free_memory(device: torch.device) -> int:
-    """Return the available memory in bytes; on a CPU, caches of the system count as available."""
+    """Return the available memory in bytes. On a CPU, caches of the system count as available."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     available = _read_field("/proc/meminfo", "MemAvailable")
@@ -50,12 +48,20 @@ def _read_field(path: str, name: str) -> str | None:
     return next((line.split(":")[1].strip() for line in lines if line.startswith(name)), None)
 
 
+def check_memory(engine: str, size: LossSize, device: torch.device) -> None:
+    """Refuse what would exhaust the memory: on a CPU, the system would kill the process.
+
+    Raises:
+        OutOfMemoryError: The tensor form would take more than 80 % of the available memory.
+    """
+    if engine == "tensor" and size.tensor_form_bytes() > 0.8 * free_memory(device):
+        raise torch.OutOfMemoryError
+
+
 def if_it_fits(measure: Callable[[], T]) -> T | str:
     """Return what ``measure`` returns, or "does not fit" if memory runs out."""
     try:
         return measure()
-    except DoesNotFitError:
-        pass
     except RuntimeError as error:  # on a CPU, only the message tells
         if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in str(error):
             raise
@@ -108,23 +114,23 @@ def _time_ms(step: Step, device: torch.device) -> float:
     return float(begin.elapsed_time(end))
 
 
-def copy_bandwidth(device: torch.device) -> float:
-    """Measure the bytes per second, read and written, of a copy larger than the caches."""
+def limits(device: torch.device) -> dict[str, float]:
+    """Measure the bytes per second of a copy, read and written, and the multiply-adds per second of a matrix product.
+
+    The copy is larger than the caches. The product is in full float32.
+    """
     source = torch.ones(2**28, dtype=torch.uint8, device=device)
     target = torch.ones_like(source)
-    best = min(_time_ms(lambda: target.copy_(source), device) for _ in range(10))
-    return 2e3 * source.numel() / best
-
-
-def multiply_add_rate(device: torch.device) -> float:
-    """Measure the multiply-adds per second of a matrix product in full float32."""
     side = 4096 if device.type == "cuda" else 1536
     matrix = torch.ones(side, side, device=device)
     precision = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
-    best = min(_time_ms(lambda: matrix @ matrix, device) for _ in range(10))
+    copy, product = (
+        min(_time_ms(step, device) for _ in range(10))
+        for step in (lambda: target.copy_(source), lambda: matrix @ matrix)
+    )
     torch.set_float32_matmul_precision(precision)
-    return 1e3 * side**3 / best
+    return {"bytes_per_second": 2e3 * source.numel() / copy, "multiply_adds_per_second": 1e3 * side**3 / product}
 
 
 def peak_memory(step: Step, device: torch.device) -> float:
@@ -136,9 +142,8 @@ def peak_memory(step: Step, device: torch.device) -> float:
         step()
         torch.cuda.synchronize(device)
         return (torch.cuda.max_memory_allocated(device) - before) / 2**20
-    with torch.profiler.profile(
-        activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True, acc_events=True
-    ) as profile:
+    activities = [torch.profiler.ProfilerActivity.CPU]
+    with torch.profiler.profile(activities=activities, profile_memory=True, acc_events=True) as profile:
         step()
     result = profile.profiler.kineto_results if profile.profiler else None
     events = [event for event in result.events() if event.name() == "[memory]"] if result else []

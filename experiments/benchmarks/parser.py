@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.benchmarks.settings import DATA_IMAGES, LOSS_SIZES, TRAIN_SIZES, VARIANTS, WARMUP
+from experiments.benchmarks.settings import LOSS_SIZES, TRAIN_SIZES, VARIANTS, WARMUP
 
 
 def parse(args: Sequence[str]) -> argparse.Namespace:
@@ -15,29 +15,26 @@ def parse(args: Sequence[str]) -> argparse.Namespace:
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of ``loss``, ``data`` and ``train``; ``options.function`` names what runs them."""
-    parser = argparse.ArgumentParser(
-        "gatedcrf benchmark", description="Measure speed and memory on this machine.", allow_abbrev=False
-    )
+    text = "Measure speed and memory on this machine."
+    parser = argparse.ArgumentParser("gatedcrf benchmark", description=text, allow_abbrev=False)
     commands = parser.add_subparsers(required=True, metavar="{loss,data,train}")
 
     loss = _add(commands, "loss", "time, memory and error of the Gated CRF loss for each engine and size", repeats=9)
-    shapes = ", ".join(f"{name} = {size.shape} r {size.radius}" for name, size in LOSS_SIZES.items())
-    text = f"{shapes}; default: all"
+    shapes = "; ".join(f"{name}: {size.shape}, r = {size.radius}" for name, size in LOSS_SIZES.items())
+    text = f"shapes (N, C, H, W) of the predictions; default: all. {shapes}"
     loss.add_argument("--sizes", nargs="+", metavar="SIZE", choices=LOSS_SIZES, default=list(LOSS_SIZES), help=text)
     text = "measure how time grows with N, C, H W and r (default)"
     loss.add_argument("--scaling", action=argparse.BooleanOptionalAction, default=True, help=text)
 
-    data = _add(commands, "data", "training samples per second on one core, from files and from the cache", repeats=9)
-    text = f"folder of images, of which at most {DATA_IMAGES} are read; default: {DATA_IMAGES} generated JPEGs"
-    data.add_argument("--images", type=Path, help=text)
+    _add(commands, "data", "training samples per second on one core, compared with other libraries", repeats=9)
 
     train = _add(commands, "train", "speed and memory of a training step, and the overhead of Lightning", repeats=5)
-    shapes = ", ".join(f"{name} = {s.batch} crops of {s.crop}, C {s.classes}" for name, s in TRAIN_SIZES.items())
-    text = f"{shapes}; default: voc cityscapes on a GPU, voc_small folder_small on a CPU"
+    shapes = "; ".join(f"{name}: {s.batch} crops of {s.crop}, C = {s.classes}" for name, s in TRAIN_SIZES.items())
+    text = f"batches; default: voc cityscapes on a GPU, voc_small folder_small on a CPU. {shapes}"
     train.add_argument("--sizes", nargs="+", metavar="SIZE", choices=TRAIN_SIZES, help=text)
     text = f"ways to run a step: {', '.join(VARIANTS)}; default: all"
     train.add_argument("--rows", nargs="+", metavar="ROW", choices=VARIANTS, default=list(VARIANTS), help=text)
-    text = "steps per run when comparing with Lightning, default %(default)s"
+    text = "steps of each run that is compared with Lightning, default %(default)s"
     train.add_argument("--steps", type=_at_least(WARMUP + 2), default=32, help=text)
     text = "loader processes; default: 8 on a GPU, 1 on a CPU"
     train.add_argument("--num_workers", type=_at_least(0), help=text)
@@ -45,7 +42,6 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def _add(commands: Any, name: str, text: str, repeats: int) -> argparse.ArgumentParser:
-    """Add a subcommand with the options that all have."""
     parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
     parser.set_defaults(function=f"experiments.benchmarks.{name}:run")
     text = "measurements of each row, default %(default)s; slow rows are repeated less"

@@ -6,13 +6,15 @@ from typing import Any
 
 from datamodules.io.atomic import atomic_write
 
+Result = dict[str, Any]
 
-def save_json(path: Path, result: dict[str, Any]) -> None:
+
+def save_json(path: Path, result: Result) -> None:
     """Write measurements, which may be incomplete, as JSON."""
     atomic_write(path, json.dumps(result, indent=2) + "\n")
 
 
-def publish(folder: Path, name: str, result: dict[str, Any], text: str) -> None:
+def publish(folder: Path, name: str, result: Result, text: str) -> None:
     """Print the Markdown ``text`` and write it as ``name``.md, and the measurements as ``name``.json."""
     save_json(folder / f"{name}.json", result)
     atomic_write(folder / f"{name}.md", text)

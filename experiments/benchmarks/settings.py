@@ -1,9 +1,8 @@
-"""Sizes and variants to measure, without torch, so that the command line answers at once."""
+"""Sizes and variants to measure. Without torch, so that the command line answers at once."""
 
 from typing import NamedTuple
 
 WARMUP = 2  # steps before the clock starts
-DATA_IMAGES = 64  # most images that `gatedcrf benchmark data` reads
 
 
 class LossSize(NamedTuple):
@@ -14,21 +13,21 @@ class LossSize(NamedTuple):
     sigma: float = 6.0
     stride: int = 4
 
-    def multiply_adds(self, depth: int = 3) -> int:
-        """Count the multiply-adds of the definition.
+    def multiply_adds(self) -> int:
+        """Count the multiply-adds of the definition for an RGB image.
 
-        Each ordered pair of neighbors costs C, each unordered pair costs ``depth`` for its kernel value.
+        An ordered pair of neighbors costs C, and the kernel value of an unordered pair costs 3.
         """
-        n, classes, height, width = self.shape
+        n, classes, *sides = self.shape
         offsets = range(-self.radius, self.radius + 1)
-        rows, columns = (sum(max(0, length - abs(d)) for d in offsets) for length in (height, width))
-        pairs = n * (rows * columns - height * width)
-        return pairs * classes + pairs // 2 * depth
+        rows, columns = (sum(max(0, side - abs(d)) for d in offsets) for side in sides)
+        pairs = n * (rows * columns - sides[0] * sides[1])
+        return pairs * classes + pairs // 2 * 3
 
-    def traffic(self, depth: int = 3) -> int:
-        """Count the bytes every implementation moves: float32 predictions, gradient and features, and two gates."""
+    def traffic(self) -> int:
+        """Count the bytes that any implementation moves: float32 predictions, gradient and image, and two gates."""
         n, classes, height, width = self.shape
-        return n * height * width * (4 * (2 * classes + depth) + 2)
+        return n * height * width * (4 * (2 * classes + 3) + 2)
 
     def tensor_form_bytes(self) -> float:
         """Estimate the memory of the tensor form: two copies of the unfolded predictions and some buffers."""
@@ -54,7 +53,7 @@ SCALING = {  # around the first size: linear in N, C and H W, quadratic in 2 r +
 
 
 class TrainSize(NamedTuple):
-    """C, N, side of the crops, (W, H) and type of the image files, and the network; sizes in pixels."""
+    """C, N, side of the crops, (W, H) and type of the image files, and the network. Sizes are in pixels."""
 
     classes: int
     batch: int
@@ -75,7 +74,7 @@ TRAIN_SIZES = {
 
 
 class Variant(NamedTuple):
-    """Memory format, dtype of the autocast, compilation, engine of the loss, and key of ``NETWORKS``."""
+    """Memory format, dtype of the autocast, compilation, engine of the loss, and whose network."""
 
     channels_last: bool = False
     precision: str = "float32"

@@ -4,32 +4,19 @@ from argparse import Namespace
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import torch
 
 from experiments.benchmarks.lightning_overhead import measure_overhead
 from experiments.benchmarks.measure import find_device, hardware
 from experiments.benchmarks.photographs import PhotographFolder
-from experiments.benchmarks.report import format_number, publish, save_json
+from experiments.benchmarks.report import Result, format_number, publish, save_json
 from experiments.benchmarks.settings import TRAIN_SIZES, VARIANTS, Variant
 from experiments.benchmarks.train_step import measure_steps
 from experiments.tables.report import to_markdown
 
-Result = dict[str, Any]
-STEP_HEADER = [
-    *("N, crop, C", "step", "images/s", "ms", "waiting for data", "CRF term"),
-    *("peak MiB", "TFLOP", "TFLOP/s"),
-]
-OVERHEAD_HEADER = [
-    "N, crop, C",
-    "network",
-    "plain loop, ms",
-    "Lightning, ms",
-    "difference, ms",
-    "share",
-    "of the turns",
-]
+STEP_HEADER = ["N, crop, C", "step", "images/s", "ms", "waiting for data", "CRF term", "peak MiB"]
+OVERHEAD_HEADER = ["N, crop, C", "network", "plain loop, ms", "Lightning, ms", "difference, ms", "share", "of the runs"]
 OVERHEAD = (
     "`gatedcrf fit` with the callbacks and loggers of base.yaml, logging every 10 steps with the progress bar of a "
     "terminal, compared with a plain loop: the same network, batches and updates in float32, in alternating runs. "
@@ -70,8 +57,7 @@ def to_text(result: Result) -> str:
         f"{result['hardware']}, {result['num_workers']} loader processes, medians of alternating measurements. "
         "A step: standardization, network, both losses, backward and SGD on crops with clicks, read from image files "
         "by the training loader. CRF term: share of its forward and backward pass in a step on a batch in memory. "
-        "Peak: weights, momentum, and the memory a step adds. TFLOP: counted convolutions and matrix products, forward "
-        "and backward."
+        "Peak: weights, momentum, and the memory a step adds."
     )
     sizes = list(result["sizes"].values())
     steps = [_step_row(size["setting"], name, row) for size in sizes for name, row in size["rows"].items()]
@@ -91,8 +77,6 @@ def _step_row(setting: Result, name: str, row: Result | str) -> list[str]:
         f"{100 * row['wait_ms'] / row['step_ms']:.1f} %",
         f"{100 * row['term_ms'] / row['resident_ms']:.1f} %",
         f"{row['mib']:,.0f}",
-        f"{row['flops'] / 1e12:.3g}",
-        f"{row['flops'] / row['step_ms'] / 1e9:.3g}",
     ]
 
 

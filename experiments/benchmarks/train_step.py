@@ -1,21 +1,18 @@
-"""Time, memory and operations of a training step, and its shares of data loading and of the CRF term."""
+"""Time and memory of a training step, and its shares of data loading and of the CRF term."""
 
 import time
 from collections.abc import Mapping
-from copy import deepcopy
 from functools import partial
 from statistics import median
 from typing import Any
 
 import torch
-from torch import nn
 from torch.utils.data import DataLoader
-from torch.utils.flop_counter import FlopCounterMode
 
 from datamodules.sample import Sample
-from experiments.benchmarks.measure import DoesNotFitError, free_memory, if_it_fits, median_ms, peak_memory, synchronize
+from experiments.benchmarks.measure import check_memory, if_it_fits, median_ms, peak_memory, synchronize
 from experiments.benchmarks.photographs import PhotographFolder
-from experiments.benchmarks.plain_loop import NETWORKS, PlainLoop
+from experiments.benchmarks.plain_loop import PlainLoop
 from experiments.benchmarks.settings import WARMUP, LossSize, TrainSize, Variant
 
 STEPS = 10  # per repeat, after the warmup
@@ -45,10 +42,9 @@ def measure_steps(
 
 
 def _start(size: TrainSize, variant: Variant, batch: Sample, device: torch.device) -> tuple[PlainLoop, Figures] | str:
-    """Return a warm loop, with its memory, operations, and the time of the CRF term."""
+    """Return a warm loop, with its memory and the time of the CRF term."""
     predictions = LossSize((size.batch, size.classes, size.crop // 4, size.crop // 4))
-    if variant.engine == "tensor" and predictions.tensor_form_bytes() > 0.8 * free_memory(device):
-        raise DoesNotFitError  # without a GPU, the system would kill the process
+    check_memory(variant.engine, predictions, device)
     try:
         loop = PlainLoop(size, variant, device, steps=90_000)
     except ModuleNotFoundError:
@@ -64,9 +60,8 @@ def _start(size: TrainSize, variant: Variant, batch: Sample, device: torch.devic
         loop.energy(logits, image, valid).backward()  # type: ignore[no-untyped-call]
 
     term()
-    flops = step_flops(NETWORKS[variant.network](size), size.batch, size.crop)
     times = median_ms({"resident_ms": partial(loop.step, batch), "term_ms": term}, device, 5, BUDGET / 4)
-    return loop, {"mib": mib, "flops": flops, **times}
+    return loop, {"mib": mib, **times}
 
 
 def _measure_pace(loop: PlainLoop, loader: DataLoader[Sample]) -> tuple[float, float]:
@@ -91,19 +86,3 @@ def _measure_pace(loop: PlainLoop, loader: DataLoader[Sample]) -> tuple[float, f
 def _summarize(paces: list[tuple[float, float]], batch: int) -> dict[str, float]:
     step, wait = (median(times) for times in zip(*paces, strict=True))
     return {"step_ms": 1e3 * step, "wait_ms": 1e3 * wait, "images_per_second": batch / step}
-
-
-def step_flops(network: nn.Module, batch: int, crop: int) -> float:
-    """Count the floating-point operations of the forward and backward pass of one training step.
-
-    Only convolutions and matrix products are counted, with two operations per multiply-add.
-
-    Args:
-        network: Maps images, (N, 3, H, W), to logits. It is not changed.
-        batch: N.
-        crop: H and W, pixels.
-    """
-    shadow = deepcopy(network).to("meta").train()  # shapes without values
-    with FlopCounterMode(display=False) as counter:
-        shadow(torch.empty(batch, 3, crop, crop, device="meta")).sum().backward()
-    return float(counter.get_total_flops())

@@ -133,9 +133,12 @@ class CLI(LightningCLI):
                 "--trainer.default_root_dir."
             )
         self._lock = rank_zero_only(run.lock)()  # held until the result is written
+        checkpoint = None
         if options["ckpt_path"] == "last":
-            options["ckpt_path"] = newest_checkpoint(run.path / "checkpoints")
-        checkpoint = Path(options["ckpt_path"]) if options["ckpt_path"] else None
+            checkpoint = newest_checkpoint(run.path / "checkpoints")
+        elif options["ckpt_path"]:
+            checkpoint = run.checkpoint(options["ckpt_path"])
+        options["ckpt_path"] = checkpoint
         rank_zero_only(run.prepare)(self.resolved(), checkpoint)
         with stop_signals.deferred():
             self.trainer.fit(**options)

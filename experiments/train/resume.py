@@ -23,7 +23,7 @@ def newest_checkpoint(folder: Path) -> Path | None:
     for path in saved:
         if is_whole(path):
             return path
-        rank_zero_only(sys.stderr.write)(f"gatedcrf: {path} is truncated or damaged; trying the one before\n")
+        _print(f"{path} is truncated or damaged; trying the one before")
     if saved:
         raise InputError(
             f"No checkpoint in {folder} is readable. Remove {' and '.join(path.name for path in saved)} there to start "
@@ -34,8 +34,6 @@ def newest_checkpoint(folder: Path) -> Path | None:
 
 def is_whole(path: Path) -> bool:
     """Return whether a checkpoint is readable and matches its checksums."""
-    if not path.exists():
-        return True  # Lightning reports missing files
     try:
         with ZipFile(path) as archive:
             if archive.testzip() is not None:
@@ -60,12 +58,18 @@ def refuse(path: Path, changed: Mapping[str, str]) -> None:
         )
 
 
-def announce_devices(checkpoint: Path, changed: Mapping[str, str]) -> None:
-    """Warn if the number of devices has changed since a checkpoint was saved."""
-    numbers = ("trainer.devices", "trainer.num_nodes")
-    devices = [f"{key}: {values}" for key, values in changed.items() if concerns(key, numbers)]
-    if devices:
+def announce(checkpoint: Path, changed: Mapping[str, str]) -> None:
+    """Print which runtime options have changed since a checkpoint was saved, and warn of another number of devices."""
+    others = [key for key in changed if not concerns(key, ("ckpt_path", "trainer.default_root_dir"))]
+    if others:
+        _print(f"{checkpoint} continues with other values of {', '.join(others)}")
+    if any(concerns(key, ("trainer.devices", "trainer.num_nodes")) for key in others):
         rank_zero_warn(
-            f"{checkpoint} continues on other devices ({', '.join(devices)}): every step has the same samples, but "
-            "sums are rounded differently, and BatchNorm without synchronization sees other shares of the batch."
+            "On another number of devices, every step has the same samples, but sums are rounded differently, and "
+            "BatchNorm without synchronization sees other shares of the batch."
         )
+
+
+@rank_zero_only
+def _print(message: str) -> None:
+    sys.stderr.write(f"gatedcrf: {message}\n")

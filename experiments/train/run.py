@@ -17,7 +17,7 @@ from datamodules.io.json_files import read_json
 from experiments import RESULT
 from experiments.train.build import build_datamodule, build_model
 from experiments.train.configuration import RUNTIME_OPTIONS, SCHEDULE_OPTIONS, concerns, differences, read_config
-from experiments.train.resume import announce_devices, is_whole, refuse
+from experiments.train.resume import announce, is_whole, refuse
 from lightning_modules.weak_segmentation import WeakSegmentation
 
 TAIL = 8192  # bytes of metrics.csv that contain its last line
@@ -85,7 +85,7 @@ class Run:
             changed = differences(self.config, config)
             refuse(self.path, {key: changed[key] for key in changed if not concerns(key, RUNTIME_OPTIONS)})
             if checkpoint:
-                announce_devices(checkpoint, changed)
+                announce(checkpoint, changed)
         if checkpoint:
             self._check_origin(checkpoint, config)
         if not self.holds(config):

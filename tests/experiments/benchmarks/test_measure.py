@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from experiments.benchmarks.measure import DoesNotFitError, free_memory, if_it_fits, median_ms, peak_memory
+from experiments.benchmarks.measure import check_memory, free_memory, if_it_fits, median_ms, peak_memory
+from experiments.benchmarks.settings import LossSize
 
 CPU = torch.device("cpu")
 
@@ -19,11 +20,9 @@ def test_peak_memory_is_the_most_held_at_once() -> None:
 
 
 def test_exhausted_memory_is_reported_and_other_errors_are_raised() -> None:
-    def refuse() -> None:
-        raise DoesNotFitError
-
+    huge = LossSize((48, 21, 2**12, 2**12))
     assert if_it_fits(lambda: 3) == 3
-    assert if_it_fits(refuse) == "does not fit"
+    assert if_it_fits(lambda: check_memory("tensor", huge, CPU)) == "does not fit"
     assert if_it_fits(lambda: torch.empty(2**50, dtype=torch.uint8)) == "does not fit"
     with pytest.raises(RuntimeError, match="must match"):
         if_it_fits(lambda: torch.ones(2) + torch.ones(3))

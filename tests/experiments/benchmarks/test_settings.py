@@ -14,8 +14,8 @@ def test_multiply_adds_are_those_of_the_definition() -> None:
     size = LossSize((2, 5, 4, 6), radius=3)
     pixels = list(product(range(4), range(6)))
     near = [(a, b) for a, b in product(pixels, pixels) if a != b and max(abs(a[0] - b[0]), abs(a[1] - b[1])) <= 3]
-    assert size.multiply_adds(depth=4) == 2 * (len(near) * 5 + len(near) // 2 * 4)
-    assert size.traffic(depth=4) == 4 * (2 * 2 * 5 * 24) + 4 * (2 * 4 * 24) + 2 * (2 * 24)
+    assert size.multiply_adds() == 2 * (len(near) * 5 + len(near) // 2 * 3)
+    assert size.traffic() == 4 * (2 * 2 * 5 * 24) + 4 * (2 * 3 * 24) + 2 * (2 * 24)
 
 
 def test_estimated_memory_of_the_tensor_form_is_its_measured_peak() -> None:

@@ -22,7 +22,6 @@ from experiments.cli import main
 from experiments.tables.cell import Cell
 from experiments.tables.reproduce import prepare
 from experiments.tables.table import CellSpec
-from experiments.train.resume import newest_checkpoint
 from experiments.train.run import Run
 
 Fit = Callable[..., Path]
@@ -289,13 +288,24 @@ def test_only_damaged_checkpoints_are_not_trained_over(
     assert "Remove last.ckpt and previous.ckpt" in capsys.readouterr().err
 
 
-def test_another_number_of_devices_warns(two: Path, tmp_path: Path) -> None:
+def test_changed_runtime_options_are_named_and_other_devices_warn(
+    two: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run = Run(shutil.copytree(two, tmp_path / "run"))
     config = run.config
-    config["trainer"]["devices"] = 2
-    with pytest.warns(UserWarning, match="other devices .trainer.devices: 1 before, 2 now"):
-        run.prepare(config, newest_checkpoint(run.path / "checkpoints"))
+    config["trainer"] |= {"devices": 2, "callbacks": []}
+    checkpoint = run.path / "checkpoints" / "last.ckpt"
+    with pytest.warns(UserWarning, match="another number of devices"):
+        run.prepare(config, checkpoint)
+    printed = capsys.readouterr().err
+    assert f"{checkpoint} continues with other values of trainer.devices, trainer.callbacks" in printed
     assert run.config == config
+
+
+def test_missing_checkpoint_is_refused(fit: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        fit("--ckpt_path=missing.ckpt", run=tmp_path / "run")
+    assert "--ckpt_path=missing.ckpt is not a checkpoint; pass best, last or a file" in capsys.readouterr().err
 
 
 def test_a_damaged_checkpoint_given_by_name_is_refused(
