@@ -1,4 +1,4 @@
-"""The documentation, tried: commands and configurations parse, links and files exist, and the recipes train."""
+"""Documentation: commands and configurations parse, links and files exist, and recipes train."""
 
 import re
 import shlex
@@ -27,7 +27,7 @@ NAMES = ("README.md", "CONTRIBUTING.md", "experiments/README.md", "docs/*.md")
 PAGES = sorted(page for name in NAMES for page in ROOT.glob(name))
 CONFIGURATIONS = sorted((ROOT / "experiments").rglob("*.yaml"))
 RUN = "base: [datasets/folder.yaml, supervision/clicks.yaml]\ndata: {init_args: {root: photos}}\n"
-"""Stands for the configuration of a run, which pages name as RUN/config.yaml."""
+"""Content of each RUN/config.yaml that a page names."""
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
@@ -37,7 +37,7 @@ def blocks(page: Path, language: str) -> list[str]:
 
 
 def recipes() -> dict[str, str]:
-    """Return the files of CONTRIBUTING: each block below a line with a path."""
+    """Return the files of CONTRIBUTING.md: each code block below a line with its path."""
     text = (ROOT / "CONTRIBUTING.md").read_text()
     return dict(re.findall(r"^`([\w/]+\.(?:py|yaml))`\n\n```(?:python|yaml)\n(.*?)^```$", text, re.M | re.S))
 
@@ -59,7 +59,7 @@ def commands_of_configuration(path: Path) -> Iterator[tuple[str, ...]]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Working directory with the files that the pages tell a reader to write. Packages find the recipes there."""
+    """Working directory with the files that the pages ask readers to write. Packages find the recipes there."""
     folder = tmp_path_factory.mktemp("docs")
     copytree(ROOT / "experiments" / "datasets", folder / "datasets")
     for path, content in recipes().items():

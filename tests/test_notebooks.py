@@ -20,7 +20,7 @@ TINY = [
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A working directory with two finished runs: a cell of Tables 1 and 3, and a copy of it as another of Table 3."""
+    """Working directory with two finished runs: a cell of Tables 1 and 3, and a copy as another cell of Table 3."""
     folder = tmp_path_factory.mktemp("notebooks")
     runs = [folder / "runs" / "shapes" / name / "seed0" for name in ("clicks.gcrf_s", "clicks.gcrf_s.sigma_xy=10")]
     configs = ("-c", "datasets/shapes.yaml", "-c", "supervision/clicks.yaml")

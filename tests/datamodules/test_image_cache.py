@@ -1,4 +1,4 @@
-"""The image cache holds the same pixels, is built once or not at all, and is rebuilt when a file changes."""
+"""The image cache has the same pixels, is built once or not at all, and is rebuilt when a file changes."""
 
 import multiprocessing
 import os
@@ -217,7 +217,7 @@ def test_second_build_waits_for_the_first(tree: Path, tmp_path: Path) -> None:
 
 
 def test_pages_are_shared_between_processes(tree: Path, tmp_path: Path) -> None:
-    """The kernel lists the mapping as read-only and shared."""
+    """The kernel reports a read-only shared mapping."""
     if not Path("/proc/self/maps").exists():
         pytest.skip("needs /proc")
     build_cache(open_images(tree), tmp_path)
@@ -245,7 +245,7 @@ def test_loader_processes_read_the_same_samples(folder: Folder, tmp_path: Path, 
 
 
 def test_loader_processes_may_start_right_after_a_build(folder: Folder, tmp_path: Path) -> None:
-    """Ending threads hold a lock of OpenCV: forked in that moment, a process hangs, in one of ten cases."""
+    """Ending threads hold a lock of OpenCV. A process forked at that moment hangs, in one of ten cases."""
     split = folder(supervision="full").train_split()
     for repeat in range(15):
         build_cache(split, tmp_path / str(repeat))
@@ -269,7 +269,7 @@ def same(a: list[Sample], b: list[Sample]) -> bool:
 
 @pytest.mark.parametrize("place", ["cache", "tree", "tree/images/train"])
 def test_training_reads_the_cache_wherever_it_lies(folder: Folder, tree: Path, tmp_path: Path, place: str) -> None:
-    """Damaged images are not noticed, and files of the cache are not taken for files of the dataset."""
+    """Damaged images are not detected, and files of the cache are not mistaken for files of the dataset."""
     plain = train(folder())
     kept = sorted((tree / ".gatedcrf").iterdir())
     data = folder(loader=LoaderOptions(2, 0, str(tmp_path / place)))

@@ -31,7 +31,7 @@ def components(instances: NDArray[np.integer]) -> list[tuple[int, Pixels]]:
 
 
 def is_right(click: tuple[int, int], pixels: Pixels) -> bool:
-    """Return whether the click is where Sec. 6.4 puts it. Pixels at the same distance are equally right."""
+    """Return whether the click satisfies Sec. 6.4. Pixels at equal distance are all accepted."""
     center_x, center_y = (sum(axis) / len(pixels) for axis in zip(*pixels, strict=True))
     nearest = int(center_x + 0.5), int(center_y + 0.5)
     if nearest in pixels:

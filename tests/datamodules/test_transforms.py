@@ -36,7 +36,7 @@ def measure(transform: RandomScaleCropFlip, seed: int) -> tuple[NDArray[np.float
         sample = apply(transform, coordinates(axis), [], seed)
         inside = interior(sample["valid"].numpy(), 2)
         red, green = (sample["image"][channel].numpy()[inside].astype(float) for channel in (0, 1))
-        piece = np.floor(red / 5 / 8)  # red tells on which slope of the wave a pixel lies, green where
+        piece = np.floor(red / 5 / 8)  # red gives the slope of the wave, green the position on that slope
         source = 8 * piece + np.where(piece % 2 == 0, green / 30, 8 - green / 30)
         clear = abs(red / 5 % 8 - 4) < 2.5
         slope, offset = np.polyfit(np.nonzero(inside)[1 - axis][clear] + 0.5, source[clear] + 0.5, 1)
@@ -52,7 +52,7 @@ def test_no_click_vanishes_or_grows(scale: tuple[float, float]) -> None:
     for seed in SEEDS:
         slope, offset = measure(transform, seed)
         points = np.random.default_rng([9, seed]).uniform([0, 0], [WIDTH, HEIGHT], size=(150, 2))
-        moved = (np.floor(points) + 0.5) * slope + offset  # a click stands for its pixel
+        moved = (np.floor(points) + 0.5) * slope + offset  # a click labels the center of its pixel
         sure = (abs(moved - moved.round()) > 0.06).all(1)
         expected = np.full((CROP, CROP), IGNORE_INDEX)
         for label, (x, y) in enumerate(np.floor(moved[sure]).astype(int)):
@@ -203,9 +203,9 @@ def plainly(
 
 
 def test_shortcuts_change_no_bit() -> None:
-    """Four channels instead of three, only the pixels that are read, lines instead of areas, clicks as plain floats."""
+    """The shortcuts: four channels, only the pixels that are read, lines instead of areas, clicks as plain floats."""
     rng = np.random.default_rng(0)
-    zooms = [0.25, 0.3, 1 / 3, 0.5, 0.6, 0.75, 1.0, 1.25, 2.0, 3.0]  # where many pixels lie half way between two
+    zooms = [0.25, 0.3, 1 / 3, 0.5, 0.6, 0.75, 1.0, 1.25, 2.0, 3.0]  # many map pixels halfway between two
     padded = 0
     for seed in range(1000):
         height, width = rng.integers(1, 120, size=2).tolist()

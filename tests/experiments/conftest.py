@@ -38,7 +38,7 @@ Fit = Callable[..., Path]
 
 @pytest.fixture(scope="session")
 def small() -> list[str]:
-    """Options that turn a run on shapes into four tiny steps."""
+    """Options for a run of four tiny steps on shapes."""
     return SMALL
 
 
@@ -108,7 +108,7 @@ def fit_a_step() -> Callable[..., dict[str, Any]]:
 
 @pytest.fixture(scope="session")
 def labels_seen() -> Callable[[Path], Counter[int]]:
-    """Count the labels of all training images of at most 96 pixels as a run reads them, but in crops that hold all."""
+    """Count the labels that a run reads from all training images, using crops large enough to contain every label."""
 
     def count(run: Path) -> Counter[int]:
         data = Run(run).datamodule()
@@ -122,18 +122,18 @@ def labels_seen() -> Callable[[Path], Counter[int]]:
 
 @pytest.fixture(scope="session")
 def read_wandb() -> Callable[[Path], list[Any]]:
-    """Read the records of a ``.wandb`` file: blocks of 32 KiB that hold records, whole or in parts."""
+    """Read the records of a ``.wandb`` file: blocks of 32 KiB with complete or partial records."""
 
     def read(path: Path) -> list[Any]:
         content, start, parts, records = path.read_bytes(), 7, b"", []  # 7: magic number and version
         while start + 7 <= len(content):
-            if (left := 2**15 - start % 2**15) < 7:  # no header fits: the rest of a block is padding
+            if (left := 2**15 - start % 2**15) < 7:  # the rest of the block is too short for a header
                 start += left
                 continue
             _, length, kind = struct.unpack_from("<IHB", content, start)
             parts += content[start + 7 : start + 7 + length]
             start += 7 + length
-            if kind in (1, 4):  # whole, or its last part
+            if kind in (1, 4):  # a complete record, or its last part
                 records.append(Record.FromString(parts))
                 parts = b""
         return records
@@ -143,7 +143,7 @@ def read_wandb() -> Callable[[Path], list[Any]]:
 
 @pytest.fixture
 def stub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
-    """Write a program in bash that is found before any other of its name; it runs in the folder of the test."""
+    """Write a bash program that precedes others of its name on the PATH. It runs in the folder of the test."""
     folder = tmp_path / "bin"
     folder.mkdir()
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")

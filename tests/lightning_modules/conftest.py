@@ -21,7 +21,7 @@ Loader = Callable[..., DataLoader[Sample]]
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    """Tensors here are tiny and the machine is shared."""
+    """Use one thread, because the tensors are tiny."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -90,7 +90,7 @@ def test_missing_weight_file_is_named(tmp_path: Path) -> None:
 
 
 def test_a_file_without_the_weights_is_refused(tmp_path: Path) -> None:
-    """timm would load the tensors that fit, here none, and leave the others random."""
+    """timm would load the tensors that fit, here none, and leave the rest random, without an error."""
     weights = timm.create_model("test_resnet", pretrained=False).state_dict()
     torch.save({f"network.encoder.{name}": weight for name, weight in weights.items()}, tmp_path / "prefixed.pth")
     with pytest.raises(InputError, match=r"prefixed\.pth does not hold the weights of test_resnet"):

@@ -1,4 +1,4 @@
-"""Against the definition in loops, and what must not change anything."""
+"""Inference against a loop implementation, and invariances."""
 
 from collections.abc import Callable
 from typing import Any
@@ -18,7 +18,7 @@ SIZES = ((17, 30), (40, 23), (64, 64))
 
 @pytest.fixture
 def predict() -> Predict:
-    """A network that sees where it is in a window: its padding reaches far."""
+    """A network whose output depends on the position in the window, through padding."""
     torch.manual_seed(0)
     layers = nn.Sequential(nn.Conv2d(3, 4, 9, padding=4), nn.Softmax(1)).requires_grad_(False)
     nn.init.normal_(layers[0].weight, std=0.1)
@@ -53,7 +53,7 @@ def test_windows_are_averaged_where_they_overlap(
 
 
 def starts(length: int, window: int, stride: int) -> list[int]:
-    """Walk along an axis until a window reaches its end, and move that one back into the image."""
+    """Return the starts of the windows along an axis. The last window is moved back into the image."""
     found, start = [], 0
     while start + window < length:
         found.append(start)
@@ -70,7 +70,7 @@ def test_window_as_large_as_the_image_is_the_whole_image(predict: Predict, size:
 
 def test_scales_and_mirror_images_are_averaged_at_the_size_of_the_image(predict: Predict) -> None:
     image, expected = draw(40, 23), torch.zeros(1, 4, 40, 23)
-    for size in [(20, 12), (40, 23), (60, 34)]:  # 11.5 and 34.5 go to the even neighbor
+    for size in [(20, 12), (40, 23), (60, 34)]:  # 11.5 and 34.5 are rounded to even
         scaled = F.interpolate(image.float(), size, mode="bilinear")
         for view in (lambda x: x, lambda x: x.flip(3)):
             expected += F.interpolate(view(predict(view(scaled))), (40, 23), mode="bilinear") / 6
@@ -81,7 +81,7 @@ def test_scales_and_mirror_images_are_averaged_at_the_size_of_the_image(predict:
 def test_flip_makes_the_prediction_of_a_mirror_image_the_mirror_image(
     predict: Predict, options: dict[str, Any]
 ) -> None:
-    """Sizes are such that windows and the crop lie symmetrically."""
+    """For these sizes, the windows and the crop are symmetric in the image."""
     inference, image = Inference(**options, flip=True), draw(27, 27)
     torch.testing.assert_close(inference(predict, image.flip(3)), inference(predict, image).flip(3))
 
@@ -98,7 +98,7 @@ def test_constant_network_stays_constant(size: tuple[int, int], options: dict[st
 
 @pytest.mark.parametrize("size", [(20, 31), (31, 21), (50, 51), (33, 60), (32, 32)])
 def test_crop_sees_the_center_on_black_in_whole_pixels(predict: Predict, size: tuple[int, int]) -> None:
-    """The authors' 512 is 32 here; what the network sees is written out, pixel by pixel."""
+    """A crop of 32 instead of the authors' 512. The expected input is built pixel by pixel."""
     image, side = draw(*size).numpy(), 32
     canvas, expected = np.zeros((1, 3, side, side), dtype=np.uint8), np.zeros((1, 4, *size), dtype=np.float32)
     top, left = ((side - length) // 2 for length in size)

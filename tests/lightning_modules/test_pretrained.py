@@ -14,7 +14,7 @@ from lightning_modules.pretrained import find_weights
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Empty the cache and cut the network."""
+    """Empty the cache and disable network access."""
 
     def refuse(*_: object, **__: object) -> NoReturn:
         raise urllib.error.URLError("no route to host")

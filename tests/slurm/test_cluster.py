@@ -1,4 +1,4 @@
-"""The SLURM launcher on a real controller and daemon: preempted, warned, canceled and undisturbed jobs."""
+"""The SLURM launcher on a real controller and daemon: preempted, warned, canceled and completed jobs."""
 
 import os
 import signal
@@ -118,7 +118,7 @@ def assert_continued(run: Path, reference: Path) -> None:
 
 
 def test_preempted_jobs_end_in_the_weights_of_uninterrupted_runs(tmp_path: Path) -> None:
-    """The command is interrupted and killed, and called again each time. Then a job of higher priority arrives."""
+    """Interrupt, kill and repeat the command, then submit a job of higher priority."""
     cells = {"clicks/GCRF_s": "clicks.gcrf_s", "full/pCE": "full.pce"}
     table = Reproduction(tmp_path / "slurm", *cells)
     runs = [table.run(training) for training in cells.values()]

@@ -173,7 +173,7 @@ def test_stuff_is_skipped_below_256_pixels_and_groups_are_things(
 ) -> None:
     assert [int((city_instances == value).sum()) for value in (20, 17, 26, 24000)] == [256, 255, 40, 1]
     clicks = pixels(CityscapesFiles(cityscapes_root).simulate_clicks("train", NAME, SIMULATOR))
-    assert (7, 8, 8) in clicks  # 256 pixels of traffic sign; its centroid lies between four pixels
+    assert (7, 8, 8) in clicks  # 256 pixels of traffic sign; the centroid is between four pixels
     assert not [click for click in clicks if click[0] == 5]  # 255 pixels of pole
     assert (13, 55, 42) in clicks  # the group of cars
     assert (11, 70, 50) in clicks  # a person of one pixel

@@ -100,7 +100,7 @@ def test_dense_mask_is_the_smallest_instance_at_each_pixel(
     assert data.class_names == (["background"] if background else []) + ["dog", "cat"]
     mask = data.train_split().dense_mask(0)
     assert np.array_equal(mask, data.train_split().weak_labels(0))
-    assert capsys.readouterr().out.strip() == ""  # only what is left of the progress bar
+    assert capsys.readouterr().out.strip() == ""  # except for the progress bar
     reference = COCO(str(data.train_annotations))
     drawn = {a["id"]: reference.annToMask(a) for a in reference.dataset["annotations"]}
     expected = np.zeros((H, W), dtype=int)

@@ -197,7 +197,7 @@ def draw_studio(path: Path, simulator: Simulator) -> list[Annotation]:
 def test_region_gives_one_click_or_scribble_inside_its_visible_part(
     tmp_path: Path, draw: Callable[[Path, Simulator], list[Annotation]], simulator: Simulator
 ) -> None:
-    """The tree's centroid lies on the bird in front of it."""
+    """The tree's centroid is on the bird in front of it."""
     annotations = draw(tmp_path / "a", simulator)
     assert [a.label for a in annotations] == [1, 2]
     assert all(a.is_click == (simulator is CLICKS) for a in annotations)

@@ -1,4 +1,4 @@
-"""Unpacking: complete or not at all, and inside its folder."""
+"""Archives are unpacked completely or not at all, and only inside their folder."""
 
 import io
 import resource
@@ -123,7 +123,7 @@ def test_existing_folders_are_kept(tmp_path: Path, root: Path) -> None:
 
 @pytest.fixture
 def limit_file_size() -> Iterator[Callable[[int], None]]:
-    """Make writing beyond a number of bytes fail, as on a full disk."""
+    """Limit the size of files, to simulate a full disk."""
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))

@@ -1,4 +1,4 @@
-"""A thousand damaged files: each is refused by name, or read to valid data."""
+"""A thousand damaged files. Each gives valid data or an error that names it."""
 
 import io
 import json

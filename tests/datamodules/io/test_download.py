@@ -27,7 +27,7 @@ CUT = CHUNK + 1000  # bytes before a connection breaks
 
 @dataclass(frozen=True)
 class Reply:
-    """Answer to one request; the defaults are those of a good server."""
+    """Reply to one request. The default is a correct reply."""
 
     status: int = 200
     cut: int | None = None  # bytes after which the connection is closed
@@ -105,7 +105,7 @@ def fail(server: Server, folder: Path, match: str) -> None:
 
 
 def succeed(server: Server, folder: Path, *asked: int) -> None:
-    """Download from a good server and expect these requests."""
+    """Download without failures and expect these requests."""
     server.asked.clear()
     server.replies.clear()
     server.otherwise = Reply()
@@ -213,7 +213,7 @@ def tar(name: str) -> bytes:
 
 @pytest.fixture
 def publish(server: Server, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Let the URL of a dataset be that of the server."""
+    """Set the URL of a dataset to the local server."""
 
     def publish_at_server(dataset: str) -> None:
         content = tar(f"{ARCHIVES[dataset].tree}/img/a.jpg")

@@ -1,4 +1,4 @@
-"""InputError across processes, and several of them in one message."""
+"""InputError across processes, and several errors in one message."""
 
 import pickle
 from pathlib import Path

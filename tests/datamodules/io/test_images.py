@@ -115,7 +115,7 @@ def test_folder_that_is_missing_or_empty_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("orientation", "turns"), [(1, 0), (3, 2), (6, 3), (8, 1)])
 def test_photographs_are_read_upright(tmp_path: Path, orientation: int, turns: int) -> None:
     stored = np.zeros((16, 32, 3), dtype=np.uint8)
-    stored[:8, :16] = 200  # one bright corner tells the orientation
+    stored[:8, :16] = 200  # the bright corner shows the orientation
     exif = PILImage.Exif()
     exif[0x0112] = orientation
     PILImage.fromarray(stored).save(tmp_path / "photo.png", exif=exif)

@@ -1,4 +1,4 @@
-"""Properties of the embedded dataset."""
+"""Properties of the built-in dataset."""
 
 from hashlib import sha256
 
@@ -51,7 +51,7 @@ def test_weak_labels_lie_on_their_own_class(supervision: str) -> None:
 
 
 def test_every_large_part_of_an_instance_is_clicked() -> None:
-    """A large visible instance has at least one click, whether or not others cut it into parts."""
+    """A large visible instance has at least one click, even if others cut it into parts."""
     for index in range(8):
         _, _, instances = draw_scene(96, np.random.default_rng([0, index]))
         clicks = ShapesDataset(index + 1, 96, "clicks", seed=0).weak_labels(index)

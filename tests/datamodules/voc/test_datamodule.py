@@ -88,7 +88,7 @@ def test_clicks_of_other_files_are_used_in_their_order(voc_root: Path, tmp_path:
 
 
 def test_image_missing_in_one_click_file_is_named(voc_root: Path) -> None:
-    """Otherwise it would silently be trained on the clicks of the other file."""
+    """Otherwise training would silently use only the clicks of the other file."""
     path = voc_root / "voc_whats_the_point.json"
     content = json.loads(path.read_text())
     del content["2008_000002"]
@@ -125,7 +125,7 @@ def test_scribble_covers_the_pixels_from_its_first_to_its_last(scribbled: Callab
     drawn = label_map(scribbled(strokes, rasterize_first=True, stroke_width=1), "2007_000032")
     expected = np.full((30, 40), 255, dtype=np.uint8)
     expected[5, 2:8] = 1
-    expected[3:10, 7] = 0  # later strokes lie on top
+    expected[3:10, 7] = 0  # later strokes are drawn over earlier ones
     expected[20, 30:] = 12  # and the part outside is not drawn
     np.testing.assert_array_equal(drawn, expected)
 
@@ -276,7 +276,7 @@ def test_derived_background_replaces_a_missing_published_file(voc_root: Path) ->
     published.unlink()
     assert vectors(open_voc(voc_root).train_split(), "2007_000063") == [(12, [[15.25, 20.75]]), (0, [[7, 8]])]
     files = [p.place for p in VOCDataModule(str(voc_root)).quick_problems("train") if p.kind == "checksum of a file"]
-    assert files == [str(voc_root / "voc_whats_the_point.json")]  # nobody has published the derived one
+    assert files == [str(voc_root / "voc_whats_the_point.json")]  # the derived file has not been published
 
 
 def test_full_supervision_without_sbd_is_refused(without_sbd: Path) -> None:

@@ -78,7 +78,7 @@ def test_fixture_has_the_format_of_the_archives(voc_root: Path, voc_masks: Masks
 def test_train_aug_is_sbd_and_voc_train_without_voc_val_sorted(voc_root: Path, layout: str) -> None:
     files = VOCFiles(LAYOUTS[layout](voc_root))
     assert files.train_aug([]) == TRAIN_AUG
-    assert files.train_aug(["2011_009999"]) == TRAIN_AUG  # weak labels stand in for absent masks only
+    assert files.train_aug(["2011_009999"]) == TRAIN_AUG  # weak labels are used only if masks are missing
     assert files.val() == ["2007_000033"]
 
 

@@ -163,7 +163,7 @@ def test_damaged_zip_member_is_named(forms: dict[str, Path]) -> None:
     content = bytearray(path.read_bytes())
     with ZipFile(path) as archive:
         start = archive.getinfo("2007_000031.xml").header_offset + 30 + len("2007_000031.xml")
-    for place in (start, start + 60):  # the header of the stream, and amid it
+    for place in (start, start + 60):  # in the header of the stream, and after it
         damaged = content.copy()
         damaged[place : place + 20] = b"\xff" * 20
         path.write_bytes(damaged)

@@ -107,7 +107,7 @@ def test_run_trains_on_keypoints_and_check_counts_them(
     (root / "train.json").write_text(json.dumps(content))
     fit_a_step(tmp_path / "run", "coco", "clicks", *dataset(root), "--data.supervision=keypoints")
     seen = labels_seen(tmp_path / "run")
-    assert set(seen) == {0, 2}  # the later annotation has the same keypoints and lies on top
+    assert set(seen) == {0, 2}  # the later annotation has the same keypoints and is drawn over the earlier one
     assert seen[2] == 3 * 2
     capsys.readouterr()
     main(["data", "check", "--dataset", "coco", "--supervision", "keypoints", *dataset(root)])
@@ -126,7 +126,7 @@ def test_results_without_a_background_start_at_class_zero(root: Path, tmp_path: 
 
 
 def test_empty_results_are_explained(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """An empty list is right, but ``COCO.loadRes`` fails on it."""
+    """An empty list is correct, but ``COCO.loadRes`` fails on it."""
     for index in range(3):
         path = tmp_path / "predict" / f"day{index % 2}" / f"val{index}.png"
         path.parent.mkdir(parents=True, exist_ok=True)

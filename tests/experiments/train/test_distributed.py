@@ -1,4 +1,4 @@
-"""Two processes, started by Lightning and by torchrun, against this one."""
+"""Two processes, started by Lightning and by torchrun, against one process."""
 
 import csv
 import json
@@ -23,7 +23,7 @@ TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2",
 
 
 class PlainNetwork(nn.Module):
-    """A network without BatchNorm, which sees other batches on two CPUs than on one."""
+    """A network without BatchNorm, whose statistics would depend on the number of CPUs."""
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ OPTIONS = (
 
 
 def call(program: tuple[str, ...], *arguments: str) -> str:
-    """Run ``gatedcrf`` in processes of its own and return what it prints."""
+    """Run ``gatedcrf`` in separate processes and return its output."""
     done = subprocess.run(
         [sys.executable, *program, *arguments], capture_output=True, text=True, timeout=300, check=False
     )
@@ -50,7 +50,7 @@ def call(program: tuple[str, ...], *arguments: str) -> str:
 
 @pytest.fixture(scope="module")
 def environment() -> Iterator[None]:
-    """Let all processes find the network, and none of them a key of W&B."""
+    """Make the network importable in all processes, and hide W&B keys."""
     folder = str(Path(__file__).parent)
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(folder)
@@ -62,7 +62,7 @@ def environment() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def two(environment: None, finished: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, str]:
-    """A run on two processes and what it printed."""
+    """A run on two processes and its output."""
     run = Run(tmp_path_factory.mktemp("distributed") / "two")
     configs = ("-c", str(finished / "config.yaml"), "-c", "wandb.yaml")
     folder = f"--trainer.default_root_dir={run.path}"
@@ -72,7 +72,7 @@ def two(environment: None, finished: Path, tmp_path_factory: pytest.TempPathFact
 def test_two_processes_train_as_one(
     two: tuple[Run, str], finished: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The same samples at each step, the same loss, and the same weights but for rounding."""
+    """Each step has the same samples and loss, and the weights are equal up to rounding."""
     main(["fit", "-c", str(finished / "config.yaml"), f"--trainer.default_root_dir={tmp_path}", *OPTIONS])
     assert "Samples per step: 4 per device x 1 devices x 1 batches = 4" in caplog.text
     assert "Samples per step: 2 per device x 2 devices x 1 batches = 4" in two[1]
@@ -102,9 +102,9 @@ def test_two_processes_evaluate_as_one(two: tuple[Run, str], tmp_path: Path) -> 
 
 
 def test_one_of_two_processes_logs(two: tuple[Run, str], read_wandb: Callable[[Path], list[Any]]) -> None:
-    """No metric of a step stands twice in the one file, and labels are counted over both processes."""
+    """Each metric of a step is logged once, and labels are counted over both processes."""
     (file,) = two[0].path.rglob("*.wandb")
-    assert "finishing run" in (file.parent / "logs" / "debug.log").read_text()  # or the last figures may be lost
+    assert "finishing run" in (file.parent / "logs" / "debug.log").read_text()  # otherwise the last values may be lost
     steps = [
         {(item.key or item.nested_key[0]): item.value_json for item in record.history.item}
         for record in read_wandb(file)

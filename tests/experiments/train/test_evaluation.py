@@ -1,4 +1,4 @@
-"""Ways to evaluate a checkpoint, through the real command line."""
+"""Evaluations of a checkpoint through the command line."""
 
 import json
 from pathlib import Path
@@ -27,7 +27,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def test_ways_of_inference_are_named_and_keep_apart(finished: Path, tmp_path: Path) -> None:
-    """The default repeats the result of the run; another is computed here again, from the stored predictions."""
+    """The default gives the result of the run. Another is compared with a computation from the stored predictions."""
     evaluate(finished, tmp_path)
     metrics, result = read(tmp_path / "validate" / "metrics.json"), read(finished / RESULT)
     assert metrics.pop("checkpoint") == str(finished / "checkpoints" / "last.ckpt")
@@ -56,7 +56,7 @@ def test_ways_of_inference_are_named_and_keep_apart(finished: Path, tmp_path: Pa
 
 
 def test_run_can_be_trained_with_another_way(fit: Any, tmp_path: Path) -> None:
-    """It is saved with the run, and stands in its result."""
+    """The configuration and the result of the run name the inference."""
     run = fit("--model.inference={crop: 48}", run=tmp_path / "run")
     assert read(run / RESULT)["evaluation"] == "48 center crop"
     assert Run(run).model().inference == Inference(crop=48, scales=[1.0])

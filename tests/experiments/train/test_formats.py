@@ -23,7 +23,7 @@ Count = Callable[[Path], Counter[int]]
 
 
 def test_voc_trains_on_clicks_and_predicts(voc_root: Path, tmp_path: Path, fit_a_step: Fit, labels_seen: Count) -> None:
-    shutil.rmtree(voc_root / "benchmark_RELEASE")  # weak labels need no masks of SBD
+    shutil.rmtree(voc_root / "benchmark_RELEASE")  # weak labels do not need the masks of SBD
     run = tmp_path / "run"
     result = fit_a_step(run, "voc", "clicks", f"--data.root={voc_root}")
     assert labels_seen(run) == {0: 6, 1: 1, 12: 1, 20: 1}
@@ -93,7 +93,7 @@ def test_cityscapes_trains_on_simulated_clicks_and_predicts_label_ids(
 def test_cityscapes_trains_on_clicks_of_the_authors(
     cityscapes_root: Path, tmp_path: Path, fit_a_step: Fit, labels_seen: Count
 ) -> None:
-    """Their file has labelIds, clicks on void, and the images of training and validation."""
+    """The authors' file has labelIds, clicks on void, and both training and validation images."""
     names = [path.name.removesuffix("_leftImg8bit.png") for path in cityscapes_root.glob("leftImg8bit/*/*/*.png")]
     clicks = [{"cls": label, "x": 7.0 * turn, "y": 20.5} for turn, label in enumerate((7, 26, 1, 33, 23))]
     (cityscapes_root / "cityscapes_synthetic_clicks.json").write_text(json.dumps(dict.fromkeys(names, clicks)))

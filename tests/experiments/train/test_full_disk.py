@@ -14,7 +14,7 @@ from experiments.train.resume import is_whole
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system in memory with room for two checkpoints of 3.4 MB and half a third."""
+    """A file system in memory with space for two and a half checkpoints of 3.4 MB."""
     folder = tmp_path / "disk"
     folder.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=9m", "tmpfs", folder], check=False)
@@ -27,7 +27,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 def test_what_was_saved_survives_and_the_run_continues(
     fit: Any, disk: Path, finished: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The second of two checkpoints, beside the best weights, has no room."""
+    """There is no space for the second checkpoint in addition to the best one."""
     run = disk / "run"
     options = ("--trainer.callbacks.every_n_steps=1", "--ckpt_path=last")
     with pytest.raises(SystemExit) as ended:

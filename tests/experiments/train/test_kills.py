@@ -1,4 +1,4 @@
-"""The stress test of ``tests/stress`` in miniature."""
+"""A small version of the stress test in ``tests/stress``."""
 
 import runpy
 from pathlib import Path
@@ -10,7 +10,7 @@ SCRIPT = Path(__file__).parents[2] / "stress" / "kills.py"
 
 
 def test_a_run_killed_twice_leaves_the_same_bits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """By SIGKILL and by SIGUSR1, with loader processes, each time started again by the same command."""
+    """Kill a run with loader processes by SIGKILL and SIGUSR1, and restart it with the same command."""
     options = ["--kills=2", "--steps=14", "--every=3", "--most=4", "--workers=2", f"--folder={tmp_path}"]
     threads = torch.get_num_threads()
     with pytest.raises(SystemExit) as ended:

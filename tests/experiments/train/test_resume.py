@@ -1,4 +1,4 @@
-"""Runs that are stopped, continued or repeated: the same weights, and nothing saved is lost."""
+"""Stopped, continued and repeated runs have the same weights and lose no files."""
 
 import csv
 import os
@@ -28,7 +28,7 @@ Fit = Callable[..., Path]
 
 
 class SendSignal(Callback):
-    """Sends a signal to its own process amid the step after a number of steps, or before all steps, after -1."""
+    """Send a signal to this process during step `after + 1`, or before training if `after` is -1."""
 
     def __init__(self, signum: int, after: int) -> None:
         self.signum, self.after = signum, after
@@ -47,7 +47,7 @@ Send = Callable[[int, int], str]
 
 @pytest.fixture(scope="module")
 def send() -> Iterator[Send]:
-    """Make the option that adds the callback."""
+    """Return the option that adds the callback."""
     with pytest.MonkeyPatch.context() as patch:
         module = ModuleType("sending")
         patch.setitem(sys.modules, "sending", module)
@@ -59,7 +59,7 @@ def send() -> Iterator[Send]:
 
 @pytest.fixture(scope="module")
 def stopped(fit: Fit, send: Send, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run directory that was left after three of four steps."""
+    """Directory of a run that was stopped after three of four steps."""
     run = tmp_path_factory.mktemp("stopped") / "run"
     with pytest.raises(SystemExit, match="143"):
         fit(send(signal.SIGTERM, 2), run=run)
@@ -68,7 +68,7 @@ def stopped(fit: Fit, send: Send, tmp_path_factory: pytest.TempPathFactory) -> P
 
 @pytest.fixture(scope="module")
 def two(fit: Fit, send: Send, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same with a checkpoint after each step, of which two are kept."""
+    """The same, with checkpoints of the last two steps."""
     run = tmp_path_factory.mktemp("two") / "run"
     with pytest.raises(SystemExit, match="143"):
         fit("--trainer.callbacks.every_n_steps=1", send(signal.SIGTERM, 2), run=run)
@@ -98,7 +98,7 @@ def test_saved_configuration_stands_alone(finished: Path, tmp_path: Path) -> Non
 
 
 def test_resumed_run_equals_an_uninterrupted_one(fit: Any, finished: Path, tmp_path: Path) -> None:
-    """Stop after two of four steps, go on with two workers: same order, same augmentation, same weights."""
+    """Stop after two of four steps and continue with two workers: same order, augmentation and weights."""
     init = f"dirpath: {tmp_path}, filename: '{{step}}', every_n_train_steps: 2, save_top_k: -1"
     checkpoint = f"class_path: pytorch_lightning.callbacks.ModelCheckpoint, init_args: {{{init}}}"
     keep_all = f"--trainer.callbacks+={{{checkpoint}}}"
@@ -124,7 +124,7 @@ def test_command_line_beats_the_checkpoint(fit: Any, stopped: Path, tmp_path: Pa
 
 
 def test_command_line_sets_the_learning_rate_of_a_resumed_run(fit: Any, stopped: Path, tmp_path: Path) -> None:
-    """The optimizer's state holds the old one."""
+    """The saved optimizer state contains the old learning rate."""
     run = fit(f"--ckpt_path={stopped / 'checkpoints/last.ckpt'}", "--model.learning_rate=0.5", run=tmp_path / "run")
     rates = {int(row["step"]): float(row["lr-SGD"]) for row in logged(run) if row["lr-SGD"]}
     assert rates == {3: pytest.approx(0.5 * (1 - 3 / 4) ** 0.9)}
@@ -197,7 +197,7 @@ def test_nothing_of_a_finished_run_is_lost(fit: Any, tmp_path: Path) -> None:
 def test_a_run_stopped_amid_a_step_is_resumed_exactly(
     signum: int, step: int, status: int, fit: Any, send: Send, finished: Path, tmp_path: Path
 ) -> None:
-    """The same weights, the same best weights, and the same log, every validation once."""
+    """Last weights, best weights and log are the same, with each validation logged once."""
     run = tmp_path / "run"
     with pytest.raises(SystemExit, match=str(status)):
         fit(send(signum, step), run=run)
@@ -205,7 +205,7 @@ def test_a_run_stopped_amid_a_step_is_resumed_exactly(
     saved = load(run / "checkpoints" / "last.ckpt")
     assert saved["global_step"] == max(step, 0) + 1
     (best,) = (state for name, state in saved["callbacks"].items() if name.startswith("ModelCheckpoint"))
-    assert (best["best_model_score"] is not None) == (step > 0)  # of step 2: a later, worse one shall not replace it
+    assert (best["best_model_score"] is not None) == (step > 0)  # of step 2; a later, worse one must not replace it
     first = logged(run)
     fit("--ckpt_path=last", run=run)
     for name in ("last", "best"):
@@ -218,7 +218,10 @@ def test_a_run_stopped_amid_a_step_is_resumed_exactly(
 
 
 def test_two_processes_do_not_train_in_one_directory(fit: Any, tmp_path: Path) -> None:
-    """The first one is left behind, say, where its table has been killed; a lock ends with its process."""
+    """A process may outlive a killed `reproduce` and still hold the lock.
+
+    The lock is released when that process ends.
+    """
     run = tmp_path / "run"
     run.mkdir()
     code = "import fcntl, sys, time; file = open(sys.argv[1] + '/lock', 'a'); fcntl.lockf(file, fcntl.LOCK_EX)"
@@ -246,14 +249,14 @@ def test_handlers_of_signals_are_put_back(fit: Any, send: Send, tmp_path: Path) 
 
 
 def test_the_status_tells_the_signal(fit: Any, send: Send, tmp_path: Path) -> None:
-    """The script of a SLURM job requeues it on both."""
+    """The SLURM script requeues the job on both."""
     for number, status in ((signal.SIGUSR1, "138"), (signal.SIGTERM, "143")):
         with pytest.raises(SystemExit, match=status):
             fit(send(number, 1), run=tmp_path / str(number))
 
 
 def test_a_run_without_a_regular_checkpoint_starts_from_the_beginning(fit: Any, finished: Path, tmp_path: Path) -> None:
-    """So that one command starts a run and continues it, whenever it was killed."""
+    """One command can then start or continue a run."""
     folder = tmp_path / "run" / "checkpoints"
     folder.mkdir(parents=True)
     (folder / "best.ckpt").touch()

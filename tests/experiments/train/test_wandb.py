@@ -30,7 +30,7 @@ Read = Callable[[Path], list[Any]]
 
 @pytest.fixture(scope="module")
 def tracked(fit: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A run that was started twice, from outside of the repository."""
+    """A run that was started twice, from a folder outside the repository."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("elsewhere"))
         patch.setenv("NETRC", os.devnull)  # no key
@@ -48,7 +48,7 @@ def tracked(fit: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.fixture(scope="module")
 def folder(tracked: Path) -> Path:
-    """Of the first start."""
+    """W&B folder of the first start."""
     return min((tracked / "wandb").glob("offline-run-*"), key=lambda path: path.stat().st_mtime)
 
 
@@ -60,7 +60,7 @@ def records(folder: Path, read_wandb: Read) -> list[Any]:
 
 @pytest.fixture(scope="module")
 def history(records: list[Any]) -> list[dict[str, Any]]:
-    """Per call of ``log``, what was logged; parts of pictures and tables nested."""
+    """Logged values of each call of ``log``; parts of pictures and tables are nested."""
     steps = []
     for record in records:
         step: dict[str, Any] = {}
@@ -79,7 +79,7 @@ def test_everything_is_logged_and_nothing_else(history: list[dict[str, Any]]) ->
 def test_config_is_the_resolved_one_and_the_run_is_named(tracked: Path, records: list[Any]) -> None:
     config = {item.key: json.loads(item.value_json) for record in records for item in record.config.update}
     config.pop("_wandb", None)
-    assert config | {"ckpt_path": "last"} == yaml.safe_load((tracked / "config.yaml").read_text())  # that of the resume
+    assert config | {"ckpt_path": "last"} == yaml.safe_load((tracked / "config.yaml").read_text())  # the resumed run
     (run,) = (record.run for record in records if record.HasField("run"))
     assert (run.display_name, run.run_group, set(run.tags)) == ("clicks GCRF_s seed0", "table1", {"shapes", "clicks"})
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=EXPERIMENTS, capture_output=True, text=True, check=False)
@@ -128,7 +128,7 @@ def test_resumed_run_keeps_its_id(tracked: Path, read_wandb: Read) -> None:
 
 
 def test_sweep_is_tables_3_and_4_in_commands_that_parse(tmp_path: Path) -> None:
-    """As the agent of W&B does it: each combination through the shell and the real command line."""
+    """Run each combination through the shell and the command line, like the agent of W&B."""
     sweep = yaml.safe_load((EXPERIMENTS / "sweep.yaml").read_text())
     values = {name: parameter["values"] for name, parameter in sweep["parameters"].items()}
     assert sorted(values["model.regularizer_weight"]) == [0.05, 0.1, 0.15, 0.2, 0.3]

@@ -42,7 +42,7 @@ def read(path: Path) -> list[list[str]]:
 
 
 def test_cells_are_colored_by_their_share_of_the_row_and_absent_rows_are_gray() -> None:
-    """Read away from the centers, which hold the numbers."""
+    """Compare colors away from the centers, where the numbers are drawn."""
     confusion = np.array([[30, 10, 0], [0, 0, 0], [1, 0, 299]])
     figure = draw_confusion(confusion, "abc", "title")
     (axes,), canvas = figure.axes, FigureCanvasAgg(figure)
@@ -128,7 +128,7 @@ def test_pixels_outside_of_the_crop_are_not_counted(
 def test_table_is_printed_once_in_a_run(
     trainer: Trainer, module: Module, loader: Loader, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The last of three validations prints it."""
+    """Only the last of three validations prints the table."""
     run = trainer(callbacks=[EvaluationReport()], max_steps=6, val_check_interval=2, check_val_every_n_epoch=None)
     run.fit(module(), loader(*SIZES), loader(*SIZES))
     printed = capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""Checkpoints on disk while and after they are written, and the random numbers of a step."""
+"""Checkpoint files during and after writing, and the random numbers of a step."""
 
 import random
 import resource
@@ -26,7 +26,7 @@ SIZES = 4 * [(12, 16)]
 
 @contextmanager
 def limited_file_size(size: int) -> Iterator[None]:
-    """Let no file of this process grow beyond a number of bytes, like a full disk."""
+    """Limit the size of all files that this process writes, to simulate a full disk."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:
@@ -90,7 +90,7 @@ def test_a_folder_that_cannot_be_created_is_named(tmp_path: Path) -> None:
 def test_a_run_saves_regularly_and_at_its_end(
     plugins: list[Any] | None, tmp_path: Path, trainer: Trainer, module: Module, loader: Loader
 ) -> None:
-    """Without the plugin, Lightning's own writer keeps one file."""
+    """Without the plugin, Lightning keeps only one file."""
     options = {"callbacks": [RegularCheckpoint(2)], "enable_checkpointing": True, "plugins": plugins}
     trainer(max_steps=3, **options).fit(module(), loader(*SIZES))
     assert steps(tmp_path / "checkpoints") == {"last.ckpt": 3} | ({"previous.ckpt": 2} if plugins else {})

@@ -104,7 +104,7 @@ def test_samples_of_accumulated_batches_are_all_named(checkpointed: Trainer, loa
 
 
 def test_float16_leaves_infinite_gradients_to_its_scale(checkpointed: Trainer, loader: Loader) -> None:
-    """Infinite gradients are part of the search for the scale; a loss that is not finite still stops."""
+    """Infinite gradients only lower the loss scale, but a loss that is not finite stops the run."""
     plugin = pl.plugins.MixedPrecision("16-mixed", "cpu")
     module, data = make_module(3, "gradient"), loader(*SIZES, batch_size=2)
     fitted = checkpointed(plugins=[plugin])
@@ -150,8 +150,8 @@ def run_process(folder: Path) -> None:
 
 
 def test_two_processes_stop_at_the_same_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only process 1 has the loss that is not finite, or the signal. It trains on every second sample."""
-    port = str(20_000 + os.getpid() % 10_000)  # below those that other sockets are given by the system
+    """Only process 1 has a loss that is not finite, or receives the signal. It trains on every second sample."""
+    port = str(20_000 + os.getpid() % 10_000)  # below the range of ephemeral ports
     shared = {"OMP_NUM_THREADS": "1", "MASTER_ADDR": "localhost", "MASTER_PORT": port, "NODE_RANK": "0"}
     for name, value in {**shared, "LOCAL_RANK": "0"}.items():
         monkeypatch.setenv(name, value)

@@ -39,7 +39,7 @@ def test_pairs_are_the_unordered_pairs_of_the_image(height: int, width: int) -> 
 
 
 def test_memory_does_not_grow_with_the_window() -> None:
-    """Beside the gradient, less than half of its size."""
+    """The memory in addition to the gradient is less than half of it."""
     probs = torch.rand(1, 21, 32, 32).softmax(1).requires_grad_()
     image, kept = {"rgb": torch.rand(1, 3, 32, 32)}, {}
 
