@@ -1,4 +1,4 @@
-"""The energy as an operator of torch: gradients, dtypes, memory layouts, autocast and pickling."""
+"""The energy as a torch operator: gradients, dtypes, memory layouts, autocast and pickling."""
 
 import pickle
 from collections.abc import Callable

@@ -93,7 +93,7 @@ def test_denominator_is_the_number_of_destinations(scene: Callable[..., dict[str
 
 @every_engine
 def test_features_are_averaged_and_masks_need_every_pixel(engine: str, scene: Callable[..., dict[str, Any]]) -> None:
-    """Maps at four times the resolution of the logits: a cell with one pixel closed is closed."""
+    """Maps at four times the resolution of the logits: a cell with a closed pixel is closed."""
     given, large, loss = scene(), scene(h=16, w=20, seed=1), GatedCRFLoss(SMOOTH, 2, engine=engine)
     cells = {name: given[name].repeat_interleave(4, 1).repeat_interleave(4, 2) for name in ("source", "destination")}
     for mask in cells.values():

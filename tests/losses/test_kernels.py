@@ -149,7 +149,7 @@ MOSAIC = [
 
 
 def test_mosaic_is_the_mixture_around_each_anchor() -> None:
-    """Eqs. 1 and 2 as loops, relative to the sum of the weights. The last rows and columns fill no window."""
+    """Eqs. 1 and 2 as loops, relative to the sum of the weights. Incomplete windows at the border are dropped."""
     torch.manual_seed(0)
     rgb, depth = torch.rand(2, 3, 8, 11), torch.rand(2, 1, 8, 11)
     drawn = GatedCRFLoss(MOSAIC, radius=1).draw_kernels({"rgb": rgb, "depth": depth}, (8, 11))

@@ -40,7 +40,7 @@ def test_equals_a_loop_over_labeled_pixels(weights: list[float] | None, logits: 
 @pytest.mark.parametrize("weights", [None, WEIGHTS])
 def test_unlabeled_pixels_receive_no_gradient(weights: list[float] | None, logits: Tensor, target: Tensor) -> None:
     PartialCrossEntropyLoss(weights)(logits.requires_grad_(), target).backward()
-    expected = target < (3 if weights is None else 2)  # the last class weighs nothing
+    expected = target < (3 if weights is None else 2)  # the last class has weight 0
     assert torch.equal(logits.grad.ne(0).any(1), expected)
 
 

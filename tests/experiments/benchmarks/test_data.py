@@ -21,7 +21,7 @@ SIZES = [(500, 375), (300, 420), (260, 200), (180, 500)]
 
 @pytest.fixture(scope="module")
 def smooth(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Images without detail, on which every interpolation agrees."""
+    """Smooth images, for which all interpolations agree."""
     folder = tmp_path_factory.mktemp("smooth")
     for index in range(12):
         coarse = np.random.default_rng(index).integers(0, 256, size=(5, 6, 3), dtype=np.uint8)
@@ -36,14 +36,14 @@ def methods(smooth: list[Path], tmp_path_factory: pytest.TempPathFactory) -> dic
 
 
 def near(target: torch.Tensor, reach: int) -> list[torch.Tensor]:
-    """Per class, the pixels within ``reach`` of one of that class."""
+    """Return, per class, the pixels within ``reach`` of a pixel of that class."""
     square = np.ones((2 * reach + 1, 2 * reach + 1), dtype=np.uint8)
     return [torch.from_numpy(cv2.dilate((target == c).numpy().astype(np.uint8), square)) > 0 for c in range(21)]
 
 
 @pytest.mark.parametrize("method", list(METHODS)[2:])
 def test_every_method_makes_the_same_sample(methods: dict[str, Callable[[int], Any]], method: str) -> None:
-    """Up to one pixel, because others crop at whole pixels, and up to ringing at the border of the image."""
+    """Positions may differ by one pixel, because others crop at whole pixels. Values may ring at the image border."""
     clicks = 0
     for index in range(12):
         ours, other = methods["ours"](index), methods[method](index)

@@ -20,7 +20,7 @@ TINY = LossSize((2, 3, 8, 8), radius=2)
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What ``gatedcrf benchmark loss`` writes for a tiny size."""
+    """Files of ``gatedcrf benchmark loss`` for a tiny size."""
     out = tmp_path_factory.mktemp("out") / "benchmark"
     options = make_parser().parse_args(["loss", "--sizes", "voc8", "--repeats", "1", "--out", str(out)])
     with pytest.MonkeyPatch.context() as patch:

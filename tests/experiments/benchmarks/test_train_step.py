@@ -1,4 +1,4 @@
-"""Figures of a training step."""
+"""Measurements of a training step."""
 
 import sys
 

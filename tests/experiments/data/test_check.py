@@ -9,7 +9,7 @@ from experiments.cli import main
 
 
 def check(*args: str | Path, capsys: pytest.CaptureFixture[str], fails: bool) -> list[str]:
-    """Run the command and return what it prints."""
+    """Run the command and return its output."""
     if fails:
         with pytest.raises(SystemExit, match="1"):
             main(["data", "check", *map(str, args)])
@@ -19,7 +19,7 @@ def check(*args: str | Path, capsys: pytest.CaptureFixture[str], fails: bool) ->
 
 
 def rows(printed: list[str]) -> list[list[str]]:
-    """Return the cells of the table, lines of a cell joined."""
+    """Return the cells of the table. The lines of a cell are joined."""
     found: list[list[str]] = []
     for line in printed:
         if line.startswith("│"):

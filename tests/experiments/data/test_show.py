@@ -17,7 +17,7 @@ from lightning_modules.palette import voc_palette
 def test_sheet_shows_a_click_large_before_and_after_augmentation(
     folder_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """On gray photographs the only colors are those of the labels: class 1 is red."""
+    """On gray photographs, only the labels are colored. Class 1 is red."""
     for path in (folder_root / "images" / "train").iterdir():
         Image.new("RGB", (64, 48), (90, 90, 90)).save(path)
     click = {"class": 1, "points": [[30.5, 20.5]]}

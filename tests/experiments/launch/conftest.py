@@ -8,7 +8,7 @@ from experiments.train.run import Run
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    """A run that is about to start in a folder whose name the shell and SLURM might expand."""
+    """A prepared run in a folder whose name the shell and SLURM might expand."""
     run = Run(tmp_path / "it's 50% of $HOME/shapes/clicks.pce/seed0")
     run.prepare(parse(["fit", "-c", "datasets/shapes.yaml", f"--trainer.default_root_dir={run.path}"]))
     return run

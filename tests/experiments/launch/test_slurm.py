@@ -79,7 +79,7 @@ def test_a_job_without_a_result_has_failed_and_is_submitted_again(slurm: Path, r
 
 
 def test_a_second_launcher_attaches_to_the_job_of_the_first(slurm: Path, run: Run) -> None:
-    """Only the queue is read: the first launcher may have been killed right after its call of sbatch."""
+    """Only the queue is read, because the first launcher may have been killed just after it called sbatch."""
     SlurmLauncher().start(run).stop()
     (run.path / SCRIPT).unlink()
     job = SlurmLauncher().start(run)

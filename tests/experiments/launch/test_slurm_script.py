@@ -56,7 +56,7 @@ def test_a_run_on_several_nodes_is_told_so(run: Run, tmp_path: Path) -> None:
 
 
 def test_the_shell_passes_the_command_on_unchanged(tmp_path: Path, stub: Stub, run: Run) -> None:
-    """bash runs the script, and a stub of srun prints its arguments."""
+    """Run the script in bash, with a stub of srun that prints its arguments."""
     stub("srun", 'printf "%s\\n" "$@"')
     script = tmp_path / SCRIPT
     script.write_text(batch_script(run, settings(tmp_path, "setup: [echo prepared]")))

@@ -23,7 +23,7 @@ TINY = (
 
 
 def distinct(dataset: str) -> dict[str, CellSpec]:
-    """Return what the tables train on a dataset, by name."""
+    """Return the trainings of all tables on a dataset, by name."""
     tables = [Table.load(f"table{number}") for number in range(1, 6)]
     cells = [(table, cell) for table in tables if dataset in table.paper for cell in table.cells(dataset)]
     return {table.specs[cell].name: table.specs[cell] for table, cell in cells}
@@ -72,7 +72,7 @@ def test_each_dataset_trains_with_each_supervision_and_loss(
     dataset: str, name: str, roots: dict[str, Path], tmp_path: Path
 ) -> None:
     if dataset == "voc" and not name.startswith("full"):
-        shutil.rmtree(roots["voc"] / "benchmark_RELEASE")  # only full supervision needs the masks of SBD
+        shutil.rmtree(roots["voc"] / "benchmark_RELEASE")  # only full supervision reads the masks of SBD
     assert train(make_cell(dataset, name, roots[dataset], tmp_path / "run"))["steps"] == 1
 
 
@@ -98,7 +98,7 @@ def train(cell: Cell) -> dict[str, Any]:
 
 @pytest.fixture
 def started(tmp_path: Path) -> Callable[..., None]:
-    """Prepare a cell of Table 4 in a directory that holds a training."""
+    """Prepare a cell of Table 4 in the directory of another training."""
 
     def make(name: str, *options: str) -> None:
         prepare([make_cell("voc", f"clicks.gcrf_s.lambda={name}", tmp_path, tmp_path / "run", *options)])

@@ -35,7 +35,7 @@ def test_incomplete_windows_are_left_out() -> None:
 
 
 def labeled_image(labels: object) -> np.ndarray:
-    """Return labels drawn on a dark gray image of 64 x 64, at a pixel per pixel."""
+    """Draw labels on a dark gray image of 64 x 64 at original size and return the pixels."""
     figure = Figure(figsize=(0.64, 0.64), dpi=100)
     canvas = FigureCanvasAgg(figure)
     axis = figure.add_axes((0, 0, 1, 1), frame_on=False)

@@ -25,7 +25,7 @@ CELLS = ("clicks/GCRF_s", "full/pCE")
 
 
 def reproduce(runs: Path, options: list[str], *cells: str, arguments: tuple[str, ...] = ()) -> str:
-    """Return what the command prints."""
+    """Return the output of the command."""
     with redirect_stdout(StringIO()) as printed:
         try:
             main(["reproduce", "table1", "--cells", *cells, "--runs", str(runs), *arguments, "--", *options])
@@ -41,7 +41,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def first(runs: Path, small: list[str]) -> str:
-    """Print of a first call in which the first of two cells fails, after its last step."""
+    """Output of a first call, in which the first of two cells fails after its last step."""
     (runs / "shapes/clicks.gcrf_s/seed0" / f"{RESULT}.part").mkdir(parents=True)
     return reproduce(runs, small, *CELLS)
 
@@ -107,14 +107,14 @@ def test_result_without_checkpoints_is_not_relabeled(tmp_path: Path, capsys: pyt
 
 
 def test_interrupted_table_leaves_no_process_and_is_continued(tmp_path: Path, small: list[str]) -> None:
-    """SIGTERM while the cell trains: the cell saves a checkpoint, and its command finishes it."""
+    """After SIGTERM the cell saves a checkpoint, and its printed command finishes it."""
     options = [*small, "--trainer.max_steps=100", "--trainer.val_check_interval=20"]
     run = tmp_path / "shapes/full.pce/seed0"
     ended = threading.Event()
 
     def terminate() -> None:
         while not ended.is_set():
-            if (run / "gallery").is_dir():  # it has been evaluated once
+            if (run / "gallery").is_dir():  # after the first evaluation
                 os.kill(os.getpid(), signal.SIGTERM)
                 return
             time.sleep(0.05)
@@ -170,7 +170,7 @@ def test_dry_run_writes_configurations_and_prints_commands_that_run(
         (["--cells", "boxes/*"], "clicks/pCE"),
         (["--rows", "clicks", "--cells", "full/pCE"], "No cell is both"),
         (["--dataset", "voc"], "--data.root must be given.\nOptions of gatedcrf fit stand at the end of the command"),
-        (["--", "--seed_everything=7"], "--seed_everything=7: each cell has its own"),  # else all seeds were the same
+        (["--", "--seed_everything=7"], "--seed_everything=7: each cell has its own"),  # otherwise all seeds would be equal
         (["--", "--trainer.max_step=7"], "Did you mean trainer.max_steps?"),
         (["--seeds", "0"], "--seeds is 0; it must be at least 1"),
     ],

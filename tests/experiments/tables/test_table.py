@@ -8,7 +8,7 @@ import pytest
 from datamodules.io.errors import InputError
 from experiments.tables.table import Table, full_supervision, protocol_changes, reported
 
-PUBLISHED = {  # typed from the paper, independently of the YAML
+PUBLISHED = {  # copied from the paper, independently of the YAML files
     "table1": {
         ("voc", "clicks"): "48.97 59.99 67.39 67.29",
         ("voc", "scribbles"): "67.38 72.73 75.50 75.29",
@@ -57,7 +57,7 @@ def test_others_of_table_5_have_the_published_ratios() -> None:
 
 
 def test_tables_have_38_distinct_trainings_and_one_value_for_each() -> None:
-    """A cell of two tables is one training, with one published value."""
+    """A cell in two tables is one training with one published value."""
     values: dict[tuple[str, str], set[float | None]] = {}
     for name in PUBLISHED:
         table = Table.load(name)

@@ -48,7 +48,7 @@ def test_tiles_do_not_change_the_result(
     [
         ((2, 2, 11, 5), 1, 1, 6),  # four rows to a block and three in the last of each image
         ((1, 3, 17, 6), 2, 1, 3),  # one row in the last
-        ((1, 2, 12, 3), 3, 1, 1),  # too few rows to be cut
+        ((1, 2, 12, 3), 3, 1, 1),  # too few rows to be split
         ((1, 2, 30, 7), 2, 126, 3),  # ten rows to a block
         ((5, 2, 4, 6), 2, 128, 3),  # two images to a block and one in the last
         ((3, 2, 9, 4), 4, 35, 3),  # a block holds less than an image

@@ -50,7 +50,7 @@ TARGETS = ["80-fp32", "80-bf16", "90-fp32", "90-bf16"]
 
 @pytest.fixture(scope="module")
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
-    """What the process prints, and the folder of the compiled kernels."""
+    """Output of the process, and the folder of the compiled kernels."""
     folder = tmp_path_factory.mktemp("compiled")
     paths = os.pathsep.join(filter(None, sys.path))
     environment = {"TRITON_INTERPRET": "0", "PYTHONPATH": paths, "TRITON_CACHE_DIR": str(folder / "cache")}
@@ -69,7 +69,7 @@ def test_a_cpu_without_the_interpreter_is_refused(compiled: tuple[str, Path]) ->
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_compiles_for_a_gpu_without_spills_and_shuffles(target: str, compiled: tuple[str, Path]) -> None:
-    """The kernel is fast because the sums stay in registers and a pixel stays in its thread."""
+    """The kernel is fast because sums stay in registers and each pixel stays in its thread."""
     tool = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
     if not tool.exists():
         pytest.skip("this Triton is not for NVIDIA's GPUs")

@@ -49,4 +49,4 @@ def test_memory_does_not_grow_with_the_window() -> None:
     gradient = probs.numel() * 4 / 2**20
     peak = {e: peak_memory(lambda e=e: step(e), probs.device) / gradient for e in ("tensor", "shifted")}
     assert 1 <= peak["shifted"] <= 1.5
-    assert peak["tensor"] > 121  # the window at r = 5: the meter works
+    assert peak["tensor"] > 121  # the window at r = 5, which shows that the measurement works
