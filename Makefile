@@ -1,6 +1,6 @@
-# make demo   the main job on the embedded dataset: train, compare, draw
-# make test   ruff, mypy and the test suite
-# Both create .venv first if it is missing, and install only when a file that decides it has changed.
+# make demo   train three models on the built-in dataset, compare them, draw their predictions
+# make test   ruff, mypy and the tests
+# Both create .venv if it is missing, and install again only when the requirements have changed.
 
 PYTHON ?= python3
 VENV := .venv
