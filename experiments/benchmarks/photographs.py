@@ -83,10 +83,8 @@ class PhotographFolder:
 
     def loader(self, steps: int) -> DataLoader[Sample]:
         """Return the training loader of a run of ``steps`` steps."""
-        logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # Trainer() reports the devices every time
-        augmentation, loader = RandomScaleCropFlip(self.size.crop), LoaderOptions(self.size.batch, self.num_workers)
-        data = FolderDataModule(str(self.root), augmentation=augmentation, loader=loader)
-        data.trainer = Trainer(
-            devices=1, max_steps=steps, logger=False, enable_checkpointing=False, enable_model_summary=False
-        )
+        logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # Trainer() lists the devices
+        loader = LoaderOptions(self.size.batch, self.num_workers)
+        data = FolderDataModule(str(self.root), augmentation=RandomScaleCropFlip(self.size.crop), loader=loader)
+        data.trainer = Trainer(devices=1, max_steps=steps, barebones=True)
         return data.train_dataloader()
