@@ -1,4 +1,4 @@
-"""``gatedcrf benchmark loss``: forward and backward of each engine, compared with the limits of the machine."""
+"""``gatedcrf benchmark loss``: time, memory and error of each engine."""
 
 import argparse
 from collections.abc import Callable, Iterator, Sequence
@@ -86,7 +86,7 @@ def _make_step(
 ) -> Callable[[], tuple[Tensor, Tensor]]:
     """Return a function that computes the loss and its gradient.
 
-    Predictions are of ``dtype``, the image is of float32 or wider. All engines and dtypes get the same values.
+    Predictions have this ``dtype``, the image has float32 or wider. Values are the same for all engines and dtypes.
     """
     generator = torch.Generator().manual_seed(0)
     n, _, height, width = size.shape

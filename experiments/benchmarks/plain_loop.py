@@ -84,7 +84,8 @@ class PlainLoop:
         with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
             logits = self.network(image).float()
         resized = F.interpolate(logits, size=image.shape[-2:], mode="bilinear", align_corners=False)
-        loss = self.supervised(resized, target) + 0.1 * self.energy(logits, image, valid)
+        energy = self.regularizer(logits.softmax(1), {"rgb": image}, source=valid)
+        loss = self.supervised(resized, target) + 0.1 * energy
         loss.backward()
         self.optimizer.step()
         self.schedule.step()
@@ -92,17 +93,6 @@ class PlainLoop:
     def standardize(self, image: Tensor) -> Tensor:
         """Map uint8 (N, 3, H, W) to float32 of zero mean and unit deviation."""
         return ((image - self.mean) / self.std).contiguous(memory_format=self.memory)
-
-    def energy(self, logits: Tensor, image: Tensor, valid: Tensor) -> Tensor:
-        """Return the CRF term.
-
-        Args:
-            logits: float32 (N, C, h, w).
-            image: Standardized, float32 (N, 3, H, W).
-            valid: m^src, bool (N, H, W).
-        """
-        energy: Tensor = self.regularizer(logits.softmax(1), {"rgb": image}, source=valid)
-        return energy
 
     def held_mib(self) -> float:
         """Return the memory held between steps in MiB: weights, statistics and momentum."""
@@ -160,7 +150,7 @@ def _start(size: TrainSize, variant: Variant, batch: Sample, device: torch.devic
     image, valid = loop.standardize(batch["image"].to(device)), batch["valid"].to(device)
 
     def term() -> None:
-        loop.energy(logits, image, valid).backward()  # type: ignore[no-untyped-call]
+        loop.regularizer(logits.softmax(1), {"rgb": image}, source=valid).backward()
 
     term()
     times = median_ms({"resident_ms": partial(loop.step, batch), "term_ms": term}, device, 5, BUDGET / 4)
@@ -178,9 +168,9 @@ def _measure_pace(loop: PlainLoop, loader: DataLoader[Sample]) -> tuple[float, f
     synchronize(loop.device)
     start, wait = time.perf_counter(), 0.0
     for _ in range(STEPS):
-        asked = time.perf_counter()
+        requested = time.perf_counter()
         batch = next(batches)
-        wait += time.perf_counter() - asked
+        wait += time.perf_counter() - requested
         loop.step(batch)
         synchronize(loop.device)
     return (time.perf_counter() - start) / STEPS, wait / STEPS

@@ -1,6 +1,7 @@
 """Methods that make a training sample from an image file: ours, torchvision's and the authors'."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,11 +26,12 @@ from datamodules.transforms import RandomScaleCropFlip
 from experiments.benchmarks.photographs import CLICKS
 
 CROP, CLASSES, SEED = 256, 21, 0
+_decode = partial(decode_image, mode="RGB", apply_exif_orientation=True)
 DECODER = "decoder alone"
 TORCHVISION = "torchvision v2, image, clicks and padding"
 
 Methods = dict[str, tuple[Callable[[Any], Any], Sequence[Any]]]
-"""By name, a function that makes a sample, and its argument for each image."""
+"""For each name, a function that makes a sample, and its argument for each image."""
 
 
 class Example(NamedTuple):
@@ -52,13 +54,13 @@ class Example(NamedTuple):
         return self.points @ self.matrix[:2, :2].T + self.matrix[:2, 2]
 
     def window(self) -> tuple[float, float, float, bool]:
-        """Return the zoom, top and left of the crop in the zoomed image, and whether to flip it."""
+        """Return the zoom, the top and left of the crop in pixels of the zoomed image, and whether it is flipped."""
         (scale_x, _, left), (_, zoom, top) = self.matrix[:2].tolist()
         return zoom, -top, left - CROP if scale_x < 0 else -left, scale_x < 0
 
 
 def make_methods(paths: list[Path], cache: Path) -> Methods:
-    """Return all methods. They make the same crops with the same clicks.
+    """Return all methods. Their crops and clicks are the same.
 
     Args:
         paths: Image files.
@@ -74,15 +76,13 @@ def make_methods(paths: list[Path], cache: Path) -> Methods:
         matrix = transform.draw_matrix(height, width, np.random.default_rng([SEED, *draw[1:]]))
         examples.append(Example(path, points, labels, matrix))
         weak[path.stem] = [Annotation(int(label), point[None]) for point, label in zip(points, labels, strict=True)]
-    ours = FolderDataset(paths, None, CLASSES, weak)
-    build_cache(ours, cache)
+    files = FolderDataset(paths, None, CLASSES, weak)
+    build_cache(files, cache)
+    ours, cached = (AugmentedCrops(split, transform, SEED) for split in (files, CachedImages(files, cache)))
     return {
         DECODER: (read_image, paths),
-        "ours, from files": (AugmentedCrops(ours, transform, SEED).__getitem__, draws),
-        "ours, `--data.loader.image_cache=FOLDER`": (
-            AugmentedCrops(CachedImages(ours, cache), transform, SEED).__getitem__,
-            draws,
-        ),
+        "ours, from files": (ours.__getitem__, draws),
+        "ours, `--data.loader.image_cache=FOLDER`": (cached.__getitem__, draws),
         TORCHVISION: (by_torchvision, examples),
         "torchvision v2, crop first, no padding": (by_resized_crop, examples),
         "one Pillow perspective warp, as the authors": (by_pillow, examples),
@@ -91,7 +91,7 @@ def make_methods(paths: list[Path], cache: Path) -> Methods:
 
 def by_torchvision(example: Example) -> dict[str, Tensor]:
     """Resize, crop and flip image, clicks and validity. Crop at whole pixels of the zoomed image."""
-    image = _decode(example.path)
+    image = _decode(str(example.path))
     height, width = image.shape[-2:]
     zoom, top, left, flip = example.window()
     parts = {
@@ -108,16 +108,17 @@ def by_torchvision(example: Example) -> dict[str, Tensor]:
 
 
 def by_resized_crop(example: Example) -> dict[str, Tensor]:
-    """Crop the image at whole pixels, then resize only the crop. Map the clicks as numbers. Return no validity."""
+    """Crop at whole pixels of the image, then resize the crop and map the clicks. Return no validity."""
     zoom, top, left, flip = example.window()
     side = round(CROP / zoom)
-    image = F.resized_crop(_decode(example.path), round(top / zoom), round(left / zoom), side, side, [CROP, CROP])
+    image = _decode(str(example.path))
+    image = F.resized_crop(image, round(top / zoom), round(left / zoom), side, side, [CROP, CROP])
     target = _draw_clicks(torch.from_numpy(example.moved()), example.labels)
     return {"image": F.horizontal_flip(image) if flip else image, "target": target}
 
 
 def by_pillow(example: Example) -> dict[str, Tensor]:
-    """Warp image and validity and draw an ellipse per click, as the authors do. Pillow now draws it as four pixels."""
+    """Warp image and validity and draw an ellipse per click, as the authors do. Current Pillow draws four pixels."""
     with PILImage.open(example.path) as picture:
         ImageOps.exif_transpose(picture, in_place=True)
         photograph = picture.convert("RGB")
@@ -131,11 +132,6 @@ def by_pillow(example: Example) -> dict[str, Tensor]:
         draw.ellipse((x - 0.5, y - 0.5, x + 0.5, y + 0.5), fill=label)
     planes, labels, inside = (torch.from_numpy(np.array(part)) for part in (image, target, valid))
     return {"image": planes.permute(2, 0, 1), "target": labels, "valid": inside.bool()}
-
-
-def _decode(path: Path) -> Tensor:
-    image: Tensor = decode_image(str(path), "RGB", apply_exif_orientation=True)
-    return image
 
 
 def _draw_clicks(points: Tensor, classes: NDArray[np.uint8]) -> Tensor:
