@@ -32,7 +32,7 @@ class StepClock(Callback):
 
 
 def measure_overhead(data: PhotographFolder, device: torch.device, steps: int, repeats: int) -> dict[str, list[float]]:
-    """Return the ms per step of each run of ``steps`` steps; runs without and with Lightning alternate."""
+    """Return the ms per step of each run, without and with Lightning. The runs alternate."""
     times: dict[str, list[float]] = {"plain_ms": [], "lightning_ms": []}
     for _ in range(repeats):
         plain = PlainLoop(data.size, Variant(), device, steps)

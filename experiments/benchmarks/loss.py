@@ -27,7 +27,7 @@ from losses import GatedCRFLoss, GaussianKernel, PartialCrossEntropyLoss
 from losses.engines import choose_engine
 
 BUDGET = 20.0  # seconds for the repeats of one engine
-TRAINABLE = 2**21  # input pixels of a batch; a larger training step takes minutes on a CPU, or exceeds its memory
+TRAINABLE = 2**21  # input pixels per batch; on a CPU, larger training steps take minutes or exceed the memory
 HEADER = [
     *("N, C, H, W", "r", "engine", "ms", "times faster", "extra MiB", "of gradient"),
     *("share of floor", "error", "bf16", "of a training step"),
@@ -86,7 +86,7 @@ def _make_step(
 ) -> Callable[[], tuple[Tensor, Tensor]]:
     """Return a function that computes the loss and its gradient.
 
-    Predictions have this ``dtype``, the image has float32 or wider. Values are the same for all engines and dtypes.
+    Predictions are of ``dtype``, the image is float32 or wider. Values are the same for all engines and dtypes.
     """
     generator = torch.Generator().manual_seed(0)
     n, _, height, width = size.shape
@@ -104,7 +104,7 @@ def _make_step(
 
 
 def _relative_errors(computed: tuple[Tensor, Tensor], reference: tuple[float, Tensor]) -> dict[str, float]:
-    """Return the errors of the loss and, in the Euclidean norm, of the gradient."""
+    """Return the relative errors of the loss and of the gradient, in the Euclidean norm."""
     loss, gradient = computed[0].item(), computed[1].cpu().double()
     return {
         "loss_error": abs(loss - reference[0]) / abs(reference[0]),

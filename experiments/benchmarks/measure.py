@@ -82,7 +82,7 @@ def median_ms(steps: Mapping[str, Step], device: torch.device, repeats: int, sec
 
     Args:
         steps: Functions to time, already warmed up.
-        device: Device of the steps. On a GPU, CUDA events take the time, without the launches from Python.
+        device: Device of the steps. On a GPU, CUDA events measure the time, which excludes launches from Python.
         repeats: Maximum number of measurements of each step.
         seconds: Time limit per step. A step that has exceeded it is not repeated.
     """

@@ -103,9 +103,7 @@ class PlainLoop:
 def seconds_per_step(loop: PlainLoop, loader: DataLoader[Sample]) -> float:
     """Train on all batches and return the mean time of a step, including data loading.
 
-    Args:
-        loop: The loop.
-        loader: At least ``WARMUP`` + 2 batches. The warmup and the last step are not counted.
+    The warmup and the last step are not timed, so ``loader`` must have at least ``WARMUP`` + 2 batches.
     """
     marks = []
     for index, batch in enumerate(loader):
