@@ -1,7 +1,7 @@
 """``gatedcrf benchmark data``: training samples per second on one core, compared with other libraries."""
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,12 +17,12 @@ from datamodules.io.images import list_images
 from experiments.benchmarks.measure import hardware, median_ms
 from experiments.benchmarks.photographs import CLICKS, draw_photographs
 from experiments.benchmarks.report import Result, publish
-from experiments.benchmarks.sample_methods import CROP, METHODS, make_methods
+from experiments.benchmarks.sample_methods import CROP, DECODER, TORCHVISION, Methods, make_methods
 from experiments.tables.report import to_markdown
 
 BATCH, IMAGES = 16, 64
 CPU = torch.device("cpu")
-HEADER = ["samples", "from", "per second and core", "ms", "times torchvision", "of the floor's pace"]
+HEADER = ["samples", "per second", "ms", "times torchvision", "of the decoder's speed"]
 
 
 def run(options: argparse.Namespace) -> None:
@@ -30,27 +30,17 @@ def run(options: argparse.Namespace) -> None:
     with TemporaryDirectory() as name:
         images = Path(name) / "images"
         draw_photographs(images, IMAGES)
-        print(f"measuring {len(METHODS)} ways to read {IMAGES} images, {options.repeats} times each")
-        result = measure(list_images(images), Path(name) / "cache", options.repeats)
+        print(f"making samples of {IMAGES} images, {options.repeats} times with each method")
+        result = _measure(make_methods(list_images(images), Path(name) / "cache"), options.repeats)
     publish(options.out, "data", result, to_text(result))
 
 
-def measure(paths: list[Path], cache: Path, repeats: int) -> Result:
-    """Return all measurements, as written to JSON.
-
-    Args:
-        paths: Image files.
-        cache: Folder for decoded images.
-        repeats: How often each method makes a sample of every image.
-    """
+def _measure(methods: Methods, repeats: int) -> Result:
     threads = cv2.getNumThreads(), torch.get_num_threads()
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
     try:
-        steps = {
-            name: partial(_make_batches, method, len(paths), list if name == "floor" else default_collate)
-            for name, method in make_methods(paths, cache).items()
-        }
+        steps = {name: partial(_make_batches, *method, name != DECODER) for name, method in methods.items()}
         for step in steps.values():
             step()
         ms = median_ms(steps, CPU, repeats, float("inf"))
@@ -61,10 +51,17 @@ def measure(paths: list[Path], cache: Path, repeats: int) -> Result:
     return {
         "hardware": machine,
         "versions": {"Pillow": PIL.__version__, "OpenCV": cv2.__version__, "torchvision": torchvision.__version__},
-        "images": len(paths),
+        "images": IMAGES,
         "repeats": repeats,
-        "ms": {name: total / len(paths) for name, total in ms.items()},
+        "ms": {name: total / IMAGES for name, total in ms.items()},
     }
+
+
+def _make_batches(method: Callable[[Any], Any], arguments: Sequence[Any], collate: bool) -> None:
+    for first in range(0, len(arguments), BATCH):
+        samples = [method(argument) for argument in arguments[first : first + BATCH]]
+        if collate:
+            default_collate(samples)
 
 
 def to_text(result: Result) -> str:
@@ -75,14 +72,8 @@ def to_text(result: Result) -> str:
         f"samples: crops of {CROP} x {CROP} with a zoom of 0.5 to 2 and {CLICKS} clicks. Batches of {BATCH}, one "
         f"process, one thread, median of {result['repeats']} runs."
     )
-    table, times = [HEADER], result["ms"]
-    for name, source in METHODS.items():
-        ms = times[name]
-        shares = [f"{times['torchvision'] / ms:.2f}", f"{100 * times['floor'] / ms:.0f} %"]
-        table.append([name, source, f"{1e3 / ms:,.0f}", f"{ms:.2f}", *shares])
+    table = [HEADER]
+    for name, ms in result["ms"].items():
+        relative = f"{result['ms'][TORCHVISION] / ms:.2f}", f"{100 * result['ms'][DECODER] / ms:.0f} %"
+        table.append([name, f"{1e3 / ms:,.0f}", f"{ms:.2f}", *relative])
     return f"{conditions}\n\n{to_markdown(table)}"
-
-
-def _make_batches(method: Callable[[int], Any], number: int, collate: Callable[[list[Any]], object]) -> None:
-    for first in range(0, number, BATCH):
-        collate([method(index) for index in range(first, min(first + BATCH, number))])

@@ -1,14 +1,15 @@
-"""``gatedcrf benchmark loss``: forward and backward of each engine, compared with the limits of the machine."""
+"""``gatedcrf benchmark loss``: time, memory and error of each engine."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from math import prod
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from experiments.benchmarks.loss_report import draw_plot, to_text
+from experiments.benchmarks.loss_plot import draw_plot
 from experiments.benchmarks.measure import (
     check_memory,
     find_device,
@@ -18,14 +19,19 @@ from experiments.benchmarks.measure import (
     median_ms,
     peak_memory,
 )
-from experiments.benchmarks.report import Result, publish, save_json
+from experiments.benchmarks.report import Result, format_number, publish, save_json
 from experiments.benchmarks.settings import LOSS_SIZES, SCALING, LossSize
+from experiments.tables.report import to_markdown
 from lightning_modules.deeplab_v3plus import DeepLabV3Plus
 from losses import GatedCRFLoss, GaussianKernel, PartialCrossEntropyLoss
 from losses.engines import choose_engine
 
 BUDGET = 20.0  # seconds for the repeats of one engine
-TRAINABLE = 2**21  # input pixels of a batch; larger ones exceed the memory of a CPU, or take minutes
+TRAINABLE = 2**21  # input pixels per batch; on a CPU, larger training steps take minutes or exceed the memory
+HEADER = [
+    *("N, C, H, W", "r", "engine", "ms", "times faster", "extra MiB", "of gradient"),
+    *("share of floor", "error", "bf16", "of a training step"),
+]
 
 
 def run(options: argparse.Namespace) -> None:
@@ -39,7 +45,7 @@ def run(options: argparse.Namespace) -> None:
         result["sizes"].append(_measure_size(size, device, engines, options.repeats, result["limits"]))
         save_json(options.out / "loss.json", result)
     for axis, sizes in SCALING.items() if options.scaling else ():
-        print(f"measuring how time grows with {axis}")
+        print(f"measuring the growth with {axis}")
         result["scaling"][axis] = [_measure_time(size, device, engines[1:], options.repeats) for size in sizes]
         save_json(options.out / "loss.json", result)
     draw_plot(result, options.out / "loss.png")
@@ -49,56 +55,56 @@ def run(options: argparse.Namespace) -> None:
 def _measure_size(
     size: LossSize, device: torch.device, engines: Sequence[str], repeats: int, limits: dict[str, float]
 ) -> Result:
-    floor = 1e3 * max(
-        size.traffic() / limits["bytes_per_second"], size.multiply_adds() / limits["multiply_adds_per_second"]
-    )
+    copy = size.traffic() / limits["bytes_per_second"]
+    floor = 1e3 * max(copy, size.multiply_adds() / limits["multiply_adds_per_second"])
     figures: Result = {engine: if_it_fits(partial(_measure_engine, engine, size, device)) for engine in engines}
-    fitting = [engine for engine in engines if isinstance(figures[engine], dict)]
-    if fitting:
-        inputs = _make_inputs(size, device, torch.float32)
-        steps = {engine: partial(_loss_and_gradient, engine, *inputs, size) for engine in fitting}
-        for engine, ms in median_ms(steps, device, repeats, BUDGET).items():
-            figures[engine] |= {"ms": ms, "share_of_floor": floor / ms}
-    step = if_it_fits(partial(_measure_training_step, size, device, repeats))
-    times = {"training_step_ms": step} if isinstance(step, str) else step
-    return {"size": size._asdict(), "floor_ms": floor, "engines": figures, **times}
+    steps = {engine: _make_step(engine, size, device) for engine in engines if isinstance(figures[engine], dict)}
+    for engine, ms in median_ms(steps, device, repeats, BUDGET).items():
+        figures[engine] |= {"ms": ms, "share_of_floor": floor / ms}
+    times = if_it_fits(partial(_measure_training_step, size, device, repeats))
+    step: Result = {"training_step_ms": times} if isinstance(times, str) else {**times}
+    return {"size": size._asdict(), "floor_ms": floor, "engines": figures, **step}
 
 
 def _measure_engine(engine: str, size: LossSize, device: torch.device) -> Result:
-    """Return the peak memory and the errors of an engine."""
+    """Return the peak memory of an engine and its errors relative to float64."""
     check_memory(engine, size, device)
-    loss, gradient = _loss_and_gradient("shifted", *_make_inputs(size, device, torch.float64), size)
+    loss, gradient = _make_step("shifted", size, device, torch.float64)()
     reference = loss.item(), gradient.cpu()
     del loss, gradient
-    inputs = _make_inputs(size, device, torch.float32)
-    step = partial(_loss_and_gradient, engine, *inputs, size)
+    step = _make_step(engine, size, device)
     mib = peak_memory(step, device)
-    figures: Result = {"mib": mib, "times_gradient": mib * 2**20 / (4 * inputs[0].numel())}
+    figures: Result = {"mib": mib, "times_gradient": mib * 2**20 / (4 * prod(size.shape))}
     figures |= _relative_errors(step(), reference)
     if engine != "tensor":
-        half = _make_inputs(size, device, torch.bfloat16)
-        figures["bf16"] = _relative_errors(_loss_and_gradient(engine, *half, size), reference)
+        figures["bf16"] = _relative_errors(_make_step(engine, size, device, torch.bfloat16)(), reference)
     return figures
 
 
-def _make_inputs(size: LossSize, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Draw predictions of ``dtype`` and an image of at least float32, with the same values for every dtype."""
+def _make_step(
+    engine: str, size: LossSize, device: torch.device, dtype: torch.dtype = torch.float32
+) -> Callable[[], tuple[Tensor, Tensor]]:
+    """Return a function that computes the loss and its gradient.
+
+    Predictions are of ``dtype``, the image is float32 or wider. Values are the same for all engines and dtypes.
+    """
     generator = torch.Generator().manual_seed(0)
     n, _, height, width = size.shape
-    probs = torch.randn(size.shape, generator=generator).softmax(1).to(device, dtype)
+    probs = torch.randn(size.shape, generator=generator).softmax(1).to(device, dtype).requires_grad_()
     image = torch.randn(n, 3, height, width, generator=generator).mul(0.3)
-    return probs.requires_grad_(), image.to(device, torch.promote_types(dtype, torch.float32))
+    image = image.to(device, torch.promote_types(dtype, torch.float32))
+    energy = GatedCRFLoss([GaussianKernel({"rgb": 0.1, "xy": size.sigma})], size.radius, engine=engine)
 
+    def step() -> tuple[Tensor, Tensor]:
+        loss = energy(probs, {"rgb": image})
+        (gradient,) = torch.autograd.grad(loss, probs)
+        return loss.detach(), gradient
 
-def _loss_and_gradient(engine: str, probs: Tensor, image: Tensor, size: LossSize) -> tuple[Tensor, Tensor]:
-    kernels = [GaussianKernel({"rgb": 0.1, "xy": size.sigma})]
-    loss = GatedCRFLoss(kernels, size.radius, engine=engine)(probs, {"rgb": image})
-    (gradient,) = torch.autograd.grad(loss, probs)
-    return loss.detach(), gradient
+    return step
 
 
 def _relative_errors(computed: tuple[Tensor, Tensor], reference: tuple[float, Tensor]) -> dict[str, float]:
-    """Return the errors of the loss and, in the Euclidean norm, of the gradient."""
+    """Return the relative errors of the loss and of the gradient, in the Euclidean norm."""
     loss, gradient = computed[0].item(), computed[1].cpu().double()
     return {
         "loss_error": abs(loss - reference[0]) / abs(reference[0]),
@@ -106,15 +112,15 @@ def _relative_errors(computed: tuple[Tensor, Tensor], reference: tuple[float, Te
     }
 
 
-def _measure_training_step(size: LossSize, device: torch.device, repeats: int) -> Result:
+def _measure_training_step(size: LossSize, device: torch.device, repeats: int) -> dict[str, float] | str:
     """Return the times in ms of a DeepLab-v3+ step without the CRF term, and of the CRF term.
 
-    As in training, the term includes the softmax, and pooling of image and mask from the size of the input.
+    As in training, the term includes the softmax and the pooling of image and mask.
     """
     n, classes, height, width = size.shape
     height, width = height * size.stride, width * size.stride
     if device.type == "cpu" and n * height * width > TRAINABLE:
-        return {"training_step_ms": "too large for a CPU"}
+        return "too large for a CPU"
     network = DeepLabV3Plus(classes, pretrained=False).to(device)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.007, momentum=0.9, weight_decay=1e-4)
     image = torch.randn(n, 3, height, width, device=device)
@@ -132,13 +138,46 @@ def _measure_training_step(size: LossSize, device: torch.device, repeats: int) -
 
     step()
     term()
-    steps = {"training_step_ms": step, "term_ms": term}
-    return dict(median_ms(steps, device, min(repeats, 5), BUDGET))
+    return median_ms({"training_step_ms": step, "term_ms": term}, device, min(repeats, 5), BUDGET)
 
 
 def _measure_time(size: LossSize, device: torch.device, engines: Sequence[str], repeats: int) -> Result:
-    inputs = _make_inputs(size, device, torch.float32)
-    steps = {engine: partial(_loss_and_gradient, engine, *inputs, size) for engine in engines}
+    steps = {engine: _make_step(engine, size, device) for engine in engines}
     for step in steps.values():
         step()
     return {"size": size._asdict(), "ms": median_ms(steps, device, repeats, BUDGET / 4)}
+
+
+def to_text(result: Result) -> str:
+    """Return the conditions and the table as Markdown."""
+    limits = result["limits"]
+    conditions = (
+        f"{result['hardware']}. Median time of forward and backward in float32. Floor: lower bound of the time, the "
+        f"longer of moving all bytes at {limits['bytes_per_second'] / 1e9:.0f} GB/s and computing all multiply-adds at "
+        f"{limits['multiply_adds_per_second'] / 1e9:.0f} G/s, the measured speeds of a copy and a matrix product. "
+        "Error: of the loss or the gradient, whichever is larger, relative to float64; bf16: of the gradient for "
+        "bfloat16 predictions. Training step: DeepLab-v3+ with ResNet-34; the loss includes softmax and pooling."
+    )
+    return f"{conditions}\n\n{to_markdown([HEADER, *(row for size in result['sizes'] for row in _rows(size))])}"
+
+
+def _rows(measured: Result) -> Iterator[list[str]]:
+    size, engines = measured["size"], measured["engines"]
+    step, term = measured["training_step_ms"], measured.get("term_ms")
+    default, reference = list(engines)[-1], engines["tensor"]
+    for engine, figures in engines.items():
+        row = [", ".join(map(str, size["shape"])), str(size["radius"]), engine]
+        if isinstance(figures, str):
+            yield [*row, figures, *[""] * (len(HEADER) - 4)]
+            continue
+        yield [
+            *row,
+            format_number(figures["ms"]),
+            f"{reference['ms'] / figures['ms']:.1f}" if isinstance(reference, dict) else "",
+            f"{figures['mib']:.1f}",
+            f"{figures['times_gradient']:.2f}",
+            f"{100 * figures['share_of_floor']:.1f} %",
+            f"{max(figures['gradient_error'], figures['loss_error']):.0e}",
+            f"{figures['bf16']['gradient_error']:.0e}" if "bf16" in figures else "",
+            f"{100 * term / (step + term):.2f} %" if engine == default and term is not None else "",
+        ]

@@ -1,10 +1,11 @@
-"""Time, memory and limits of a machine, on a CPU or a GPU."""
+"""Time, memory and hardware limits of a CPU or a GPU."""
 
 import gc
 import os
 import platform
 import time
 from collections.abc import Callable, Mapping
+from itertools import accumulate
 from pathlib import Path
 from statistics import median
 from typing import TypeVar
@@ -13,7 +14,7 @@ import torch
 
 from experiments.benchmarks.settings import LossSize
 
-os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler reports a missing GPU as an error
+os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler logs an error if there is no GPU
 
 Step = Callable[[], object]
 T = TypeVar("T")
@@ -25,7 +26,7 @@ def find_device() -> torch.device:
 
 
 def hardware(device: torch.device) -> str:
-    """Describe what decides the speed: the device, the number of threads and the version of torch."""
+    """Return the name of the device, the number of CPU threads and the version of torch."""
     if device.type == "cuda":
         return f"{torch.cuda.get_device_name(device)}, torch {torch.__version__}"
     name = _read_field("/proc/cpuinfo", "model name") or platform.machine()
@@ -33,7 +34,7 @@ def hardware(device: torch.device) -> str:
 
 
 def free_memory(device: torch.device) -> int:
-    """Return the available memory in bytes. On a CPU, caches of the system count as available."""
+    """Return the available memory in bytes. On a CPU, this includes the file cache of the system."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     available = _read_field("/proc/meminfo", "MemAvailable")
@@ -49,20 +50,20 @@ def _read_field(path: str, name: str) -> str | None:
 
 
 def check_memory(engine: str, size: LossSize, device: torch.device) -> None:
-    """Refuse what would exhaust the memory: on a CPU, the system would kill the process.
+    """Raise an error before the tensor form exhausts the memory. On a CPU, the system would kill the process.
 
     Raises:
-        OutOfMemoryError: The tensor form would take more than 80 % of the available memory.
+        OutOfMemoryError: It needs more than 80 % of the available memory.
     """
     if engine == "tensor" and size.tensor_form_bytes() > 0.8 * free_memory(device):
         raise torch.OutOfMemoryError
 
 
 def if_it_fits(measure: Callable[[], T]) -> T | str:
-    """Return what ``measure`` returns, or "does not fit" if memory runs out."""
+    """Return the result of ``measure``, or "does not fit" if it runs out of memory."""
     try:
         return measure()
-    except RuntimeError as error:  # on a CPU, only the message tells
+    except RuntimeError as error:  # on a CPU, only the message identifies it
         if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in str(error):
             raise
     return "does not fit"
@@ -77,13 +78,13 @@ def synchronize(device: torch.device) -> None:
 def median_ms(steps: Mapping[str, Step], device: torch.device, repeats: int, seconds: float) -> dict[str, float]:
     """Return the median time of each step in milliseconds.
 
-    The steps alternate, so that a slow spell of the machine affects all of them.
+    Steps alternate, so a temporary slowdown of the machine affects all of them.
 
     Args:
-        steps: What to measure, already warm.
-        device: A GPU is timed by its own clock. Work is queued first, so that launching from Python is hidden.
-        repeats: Most measurements of each step.
-        seconds: A step whose total time exceeds this limit is not repeated again.
+        steps: Functions to time, already warmed up.
+        device: Device of the steps. On a GPU, CUDA events measure the time, which excludes launches from Python.
+        repeats: Maximum number of measurements of each step.
+        seconds: Time limit per step. A step that has exceeded it is not repeated.
     """
     times: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(repeats):
@@ -98,15 +99,15 @@ def _time_ms(step: Step, device: torch.device) -> float:
         start = time.perf_counter()
         step()
         return 1e3 * (time.perf_counter() - start)
-    ahead = torch.empty(2**28, dtype=torch.uint8, device=device)  # also empties the cache
+    filler = torch.empty(2**28, dtype=torch.uint8, device=device)  # larger than the cache
     torch.cuda.synchronize(device)
     start = time.perf_counter()
     step()
-    launch = 1e3 * (time.perf_counter() - start)  # time of Python alone: the device works asynchronously
+    launch = 1e3 * (time.perf_counter() - start)  # only the time of Python: the device works asynchronously
     begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
     torch.cuda.synchronize(device)
-    for _ in range(int(20 * launch) + 8):  # each takes at least 0.05 ms
-        ahead.zero_()
+    for _ in range(int(20 * launch) + 8):  # each takes at least 0.05 ms: the device is busy until all is launched
+        filler.zero_()
     begin.record()
     step()
     end.record()
@@ -115,26 +116,23 @@ def _time_ms(step: Step, device: torch.device) -> float:
 
 
 def limits(device: torch.device) -> dict[str, float]:
-    """Measure the bytes per second of a copy, read and written, and the multiply-adds per second of a matrix product.
+    """Measure the bytes per second of a copy and the multiply-adds per second of a matrix product.
 
-    The copy is larger than the caches. The product is in full float32.
+    The copy exceeds the caches. Bytes read and bytes written both count. The product is in float32.
     """
     source = torch.ones(2**28, dtype=torch.uint8, device=device)
     target = torch.ones_like(source)
     side = 4096 if device.type == "cuda" else 1536
     matrix = torch.ones(side, side, device=device)
-    precision = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
     copy, product = (
         min(_time_ms(step, device) for _ in range(10))
         for step in (lambda: target.copy_(source), lambda: matrix @ matrix)
     )
-    torch.set_float32_matmul_precision(precision)
     return {"bytes_per_second": 2e3 * source.numel() / copy, "multiply_adds_per_second": 1e3 * side**3 / product}
 
 
 def peak_memory(step: Step, device: torch.device) -> float:
-    """Return the peak of tensor memory during ``step``, in MiB above the memory in use before."""
+    """Return the peak memory of tensors during ``step``, in MiB above the memory in use before it."""
     gc.collect()
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
@@ -145,10 +143,6 @@ def peak_memory(step: Step, device: torch.device) -> float:
     activities = [torch.profiler.ProfilerActivity.CPU]
     with torch.profiler.profile(activities=activities, profile_memory=True, acc_events=True) as profile:
         step()
-    result = profile.profiler.kineto_results if profile.profiler else None
-    events = [event for event in result.events() if event.name() == "[memory]"] if result else []
-    held = peak = 0
-    for event in sorted(events, key=lambda event: event.start_ns()):
-        held += event.nbytes()
-        peak = max(peak, held)
-    return peak / 2**20
+    events = [event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"]
+    changes: list[int] = [event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())]
+    return max(accumulate(changes, initial=0)) / 2**20

@@ -14,27 +14,27 @@ def parse(args: Sequence[str]) -> argparse.Namespace:
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """Return the parser of ``loss``, ``data`` and ``train``; ``options.function`` names what runs them."""
+    """Return the parser of ``loss``, ``data`` and ``train``. ``options.function`` names the function to run."""
     text = "Measure speed and memory on this machine."
     parser = argparse.ArgumentParser("gatedcrf benchmark", description=text, allow_abbrev=False)
     commands = parser.add_subparsers(required=True, metavar="{loss,data,train}")
 
-    loss = _add(commands, "loss", "time, memory and error of the Gated CRF loss for each engine and size", repeats=9)
+    loss = _add(commands, "loss", "measure time, memory and error of each engine of the Gated CRF loss", repeats=9)
     shapes = "; ".join(f"{name}: {size.shape}, r = {size.radius}" for name, size in LOSS_SIZES.items())
-    text = f"shapes (N, C, H, W) of the predictions; default: all. {shapes}"
+    text = f"sizes (N, C, H, W) of the predictions, default all. {shapes}"
     loss.add_argument("--sizes", nargs="+", metavar="SIZE", choices=LOSS_SIZES, default=list(LOSS_SIZES), help=text)
-    text = "measure how time grows with N, C, H W and r (default)"
+    text = "also measure the growth of the time with N, C, H W and r (default)"
     loss.add_argument("--scaling", action=argparse.BooleanOptionalAction, default=True, help=text)
 
-    _add(commands, "data", "training samples per second on one core, compared with other libraries", repeats=9)
+    _add(commands, "data", "measure training samples per second, and compare with other libraries", repeats=9)
 
-    train = _add(commands, "train", "speed and memory of a training step, and the overhead of Lightning", repeats=5)
+    train = _add(commands, "train", "measure a training step, and the overhead of Lightning", repeats=5)
     shapes = "; ".join(f"{name}: {s.batch} crops of {s.crop}, C = {s.classes}" for name, s in TRAIN_SIZES.items())
-    text = f"batches; default: voc cityscapes on a GPU, voc_small folder_small on a CPU. {shapes}"
+    text = f"default: voc cityscapes on a GPU, voc_small folder_small on a CPU. {shapes}"
     train.add_argument("--sizes", nargs="+", metavar="SIZE", choices=TRAIN_SIZES, help=text)
-    text = f"ways to run a step: {', '.join(VARIANTS)}; default: all"
+    text = f"variants of a step, default all: {', '.join(VARIANTS)}"
     train.add_argument("--rows", nargs="+", metavar="ROW", choices=VARIANTS, default=list(VARIANTS), help=text)
-    text = "steps of each run that is compared with Lightning, default %(default)s"
+    text = "steps of each run with and without Lightning, default %(default)s"
     train.add_argument("--steps", type=_at_least(WARMUP + 2), default=32, help=text)
     text = "loader processes; default: 8 on a GPU, 1 on a CPU"
     train.add_argument("--num_workers", type=_at_least(0), help=text)
@@ -44,9 +44,9 @@ def make_parser() -> argparse.ArgumentParser:
 def _add(commands: Any, name: str, text: str, repeats: int) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
     parser.set_defaults(function=f"experiments.benchmarks.{name}:run")
-    text = "measurements of each row, default %(default)s; slow rows are repeated less"
+    text = "measurements of each row, default %(default)s; fewer for slow rows"
     parser.add_argument("--repeats", type=_at_least(1), default=repeats, help=text)
-    text = "folder to write the results to, default %(default)s"
+    text = "folder for the results, default %(default)s"
     parser.add_argument("--out", type=Path, default=Path("runs/benchmark"), help=text)
     return parser
 

@@ -1,8 +1,9 @@
-"""Generated photographs, alone or as a folder with clicks to train on."""
+"""Generated images, alone or as a dataset with clicks."""
 
 import json
 import logging
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 
 import cv2
@@ -13,24 +14,23 @@ from torch.utils.data import DataLoader
 
 from datamodules.datamodule import LoaderOptions
 from datamodules.folder.datamodule import FolderDataModule
-from datamodules.io.images import list_images
 from datamodules.sample import Sample
 from datamodules.transforms import RandomScaleCropFlip
 from experiments.benchmarks.settings import TrainSize
 
 CLICKS = 5  # per image
 MAX_IMAGES = 64
-MAX_PIXELS = 2**24  # of all images together; more take minutes to generate
+MAX_PIXELS = 2**24  # of all images; more take minutes to generate
 
 
 def draw_photographs(folder: Path, number: int, size: tuple[int, int] = (500, 375), suffix: str = "jpg") -> None:
-    """Write images that are about as hard to decode as photographs: smooth regions, edges and grain.
+    """Write images of smooth regions, edges and grain. Decoding them takes about as long as decoding photographs.
 
     Args:
-        folder: Must not exist.
-        number: Number of images. Each is the same in every call.
+        folder: Folder to create.
+        number: Number of images. They are the same in every call.
         size: (W, H), pixels.
-        suffix: "jpg", of quality 90, or "png".
+        suffix: "jpg", with quality 90, or "png".
     """
     folder.mkdir(parents=True)
     for index in range(number):
@@ -50,12 +50,12 @@ def draw_photographs(folder: Path, number: int, size: tuple[int, int] = (500, 37
 
 @dataclass(frozen=True)
 class PhotographFolder:
-    """A folder for ``FolderDataModule``: images with clicks, and one image with a mask for validation.
+    """A dataset for ``FolderDataModule``: training images with clicks, and one validation image with a mask.
 
     Args:
-        root: The folder. It must not exist before ``draw``.
-        size: Classes, size and type of the images, batch and crop.
-        num_workers: Loader processes.
+        root: Folder that ``draw`` creates.
+        size: Classes, images, batch and crop.
+        num_workers: Number of loader processes.
     """
 
     root: Path
@@ -63,30 +63,28 @@ class PhotographFolder:
     num_workers: int
 
     def draw(self) -> None:
-        """Write the folder."""
-        (width, height), images = self.size.image, self.root / "images"
-        number = min(MAX_IMAGES, MAX_PIXELS // (width * height))
-        draw_photographs(images / "train", number, self.size.image, self.size.suffix)
-        draw_photographs(images / "val", 1, self.size.image, self.size.suffix)
-        (self.root / "masks" / "val").mkdir(parents=True)
-        PILImage.fromarray(np.zeros((height, width), dtype=np.uint8)).save(self.root / "masks" / "val" / "000.png")
+        """Write the files."""
+        number = min(MAX_IMAGES, MAX_PIXELS // prod(self.size.image))
+        for split, images in (("train", number), ("val", 1)):
+            draw_photographs(self.root / "images" / split, images, self.size.image, self.size.suffix)
+        masks = self.root / "masks" / "val"
+        masks.mkdir(parents=True)
+        PILImage.fromarray(np.zeros(self.size.image[::-1], dtype=np.uint8)).save(masks / "000.png")
         (self.root / "classes.txt").write_text("".join(f"class {k}\n" for k in range(self.size.classes)))
         rng = np.random.default_rng(0)
         clicks = {
-            path.stem: [
+            f"{index:03}": [
                 {"class": int(rng.integers(self.size.classes)), "points": [rng.uniform(0, self.size.image).tolist()]}
                 for _ in range(CLICKS)
             ]
-            for path in list_images(images / "train")
+            for index in range(number)
         }
         (self.root / "clicks.json").write_text(json.dumps(clicks))
 
     def loader(self, steps: int) -> DataLoader[Sample]:
-        """Return the training loader of a run of ``steps`` steps."""
-        logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # Trainer() reports the devices every time
-        augmentation, loader = RandomScaleCropFlip(self.size.crop), LoaderOptions(self.size.batch, self.num_workers)
-        data = FolderDataModule(str(self.root), augmentation=augmentation, loader=loader)
-        data.trainer = Trainer(
-            devices=1, max_steps=steps, logger=False, enable_checkpointing=False, enable_model_summary=False
-        )
+        """Return a training loader of ``steps`` batches."""
+        logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # Trainer() lists the devices
+        loader = LoaderOptions(self.size.batch, self.num_workers)
+        data = FolderDataModule(str(self.root), augmentation=RandomScaleCropFlip(self.size.crop), loader=loader)
+        data.trainer = Trainer(devices=1, max_steps=steps, barebones=True)
         return data.train_dataloader()

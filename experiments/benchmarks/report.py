@@ -1,4 +1,4 @@
-"""Writing and printing of results."""
+"""Write and print results."""
 
 import json
 from pathlib import Path
@@ -10,17 +10,17 @@ Result = dict[str, Any]
 
 
 def save_json(path: Path, result: Result) -> None:
-    """Write measurements, which may be incomplete, as JSON."""
+    """Write measurements as JSON. They may be incomplete."""
     atomic_write(path, json.dumps(result, indent=2) + "\n")
 
 
 def publish(folder: Path, name: str, result: Result, text: str) -> None:
-    """Print the Markdown ``text`` and write it as ``name``.md, and the measurements as ``name``.json."""
+    """Write ``name``.json and ``name``.md, and print the Markdown ``text``."""
     save_json(folder / f"{name}.json", result)
     atomic_write(folder / f"{name}.md", text)
-    print(text, f"Results are in {folder}.", sep="\n")
+    print(f"{text}\nResults are in {folder}.")
 
 
 def format_number(value: float) -> str:
-    """Format with three significant digits, or as an integer from 100 on."""
+    """Format a number with three significant digits, or as an integer if it is at least 100."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

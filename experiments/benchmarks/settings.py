@@ -1,12 +1,12 @@
-"""Sizes and variants to measure. Without torch, so that the command line answers at once."""
+"""Sizes and variants to measure. This module does not import torch, so the command line starts quickly."""
 
 from typing import NamedTuple
 
-WARMUP = 2  # steps before the clock starts
+WARMUP = 2  # steps that are not timed
 
 
 class LossSize(NamedTuple):
-    """Shape (N, C, H, W), radius r and sigma_xy in pixels of the predictions, and input pixels per prediction."""
+    """Shape (N, C, H, W) of the predictions, r and sigma_xy in their pixels, and the output stride of the network."""
 
     shape: tuple[int, int, int, int]
     radius: int = 5
@@ -16,7 +16,7 @@ class LossSize(NamedTuple):
     def multiply_adds(self) -> int:
         """Count the multiply-adds of the definition for an RGB image.
 
-        An ordered pair of neighbors costs C, and the kernel value of an unordered pair costs 3.
+        Each ordered pair of neighbors costs C, and each unordered pair 3 for its kernel value.
         """
         n, classes, *sides = self.shape
         offsets = range(-self.radius, self.radius + 1)
@@ -25,12 +25,12 @@ class LossSize(NamedTuple):
         return pairs * classes + pairs // 2 * 3
 
     def traffic(self) -> int:
-        """Count the bytes that any implementation moves: float32 predictions, gradient and image, and two gates."""
+        """Count the bytes that every engine must move: predictions, gradient and image in float32, and two gates."""
         n, classes, height, width = self.shape
         return n * height * width * (4 * (2 * classes + 3) + 2)
 
     def tensor_form_bytes(self) -> float:
-        """Estimate the memory of the tensor form: two copies of the unfolded predictions and some buffers."""
+        """Estimate the memory of the tensor form: two copies of the unfolded predictions, and buffers."""
         n, classes, height, width = self.shape
         return 2.3 * 4 * (2 * self.radius + 1) ** 2 * n * classes * height * width
 
@@ -44,7 +44,7 @@ LOSS_SIZES = {
     "full": LossSize((8, 21, 256, 256), stride=1),
     "full_r11": LossSize((8, 21, 256, 256), radius=11, stride=1),
 }
-SCALING = {  # around the first size: linear in N, C and H W, quadratic in 2 r + 1
+SCALING = {  # around "voc8"; time should be linear in N, C and H W, and quadratic in 2 r + 1
     "N": [LossSize((n, 21, 64, 64)) for n in (1, 2, 4, 8, 16, 32)],
     "C": [LossSize((8, c, 64, 64)) for c in (2, 5, 10, 21, 42, 84)],
     "H W": [LossSize((8, 21, side, side)) for side in (16, 32, 64, 128, 256)],
@@ -53,7 +53,7 @@ SCALING = {  # around the first size: linear in N, C and H W, quadratic in 2 r +
 
 
 class TrainSize(NamedTuple):
-    """C, N, side of the crops, (W, H) and type of the image files, and the network. Sizes are in pixels."""
+    """Classes C, batch size N, side of the crops in pixels, size (W, H) and type of the images, and the network."""
 
     classes: int
     batch: int
@@ -68,13 +68,12 @@ TRAIN_SIZES = {
     "voc": TrainSize(21, 48, 256, (500, 375), "jpg"),  # Sec. 4.1
     "cityscapes": TrainSize(19, 8, 768, (2048, 1024), "png"),
     "voc_small": TrainSize(21, 2, 256, (500, 375), "jpg"),
-    "cityscapes_small": TrainSize(19, 2, 384, (1024, 512), "png"),
     "folder_small": TrainSize(4, 8, 128, (240, 180), "jpg", backbone="resnet10t", channels=64),
 }
 
 
 class Variant(NamedTuple):
-    """Memory format, dtype of the autocast, compilation, engine of the loss, and whose network."""
+    """Configuration of a training step. ``network`` is a key of ``plain_loop.NETWORKS``."""
 
     channels_last: bool = False
     precision: str = "float32"

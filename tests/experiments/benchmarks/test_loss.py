@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 
 from experiments.benchmarks import loss
-from experiments.benchmarks.loss_report import HEADER, draw_plot, to_text
+from experiments.benchmarks.loss import HEADER, to_text
+from experiments.benchmarks.loss_plot import draw_plot
 from experiments.benchmarks.measure import hardware
 from experiments.benchmarks.parser import make_parser
 from experiments.benchmarks.settings import LossSize
@@ -41,7 +42,7 @@ def rows(text: str) -> list[list[str]]:
     return [line[2:-2].split(" | ") for line in text.splitlines() if line.startswith("| ")]
 
 
-def test_every_engine_is_measured_and_compared_with_the_floor(result: dict[str, Any]) -> None:
+def test_every_engine_is_measured_and_compared_with_the_lower_bound(result: dict[str, Any]) -> None:
     (measured,) = result["sizes"]
     assert list(measured["engines"]) == ["tensor", "shifted", "banded"]
     for engine, figures in measured["engines"].items():

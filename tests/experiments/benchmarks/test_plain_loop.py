@@ -1,14 +1,16 @@
-"""The plain loop trains like ``gatedcrf fit``."""
+"""The plain loop trains like ``gatedcrf fit``, and its steps are measured."""
 
+import sys
 import time
 from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from experiments.benchmarks.lightning_overhead import fit
 from experiments.benchmarks.photographs import PhotographFolder
-from experiments.benchmarks.plain_loop import PlainLoop, seconds_per_step
+from experiments.benchmarks.plain_loop import NETWORKS, PlainLoop, measure_steps, seconds_per_step
 from experiments.benchmarks.settings import Variant
 
 CPU = torch.device("cpu")
@@ -51,3 +53,20 @@ def test_variants_change_the_step_and_little_of_its_result(photographs: Photogra
         loop.step(batch)
         steps.append(flatten(loop.network) - before)
     assert 0 < (steps[1] - steps[0]).norm() < 0.5 * steps[0].norm()
+
+
+def test_rows_are_measured_or_say_why_not(photographs: PhotographFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "segmentation_models_pytorch", None)  # as if it were not installed
+    monkeypatch.setitem(NETWORKS, "huge", lambda size: nn.Linear(2**24, 2**24))
+    variants = {"a": Variant(), "b": Variant(network="segmentation_models"), "c": Variant(network="huge")}
+    rows = measure_steps(photographs, variants, CPU, repeats=1)
+    assert list(rows) == ["a", "b", "c"]
+    assert rows["b"] == "not installed"
+    assert rows["c"] == "does not fit"
+    row = rows["a"]
+    assert isinstance(row, dict)
+    assert row["images_per_second"] == pytest.approx(2e3 / row["step_ms"])
+    assert 0 < row["wait_ms"] < row["step_ms"]
+    assert 0 < row["term_ms"] < row["resident_ms"]
+    parameters = sum(p.numel() for p in PlainLoop(photographs.size, Variant(), CPU, 1).network.parameters())
+    assert row["mib"] > 3 * 4 * parameters / 2**20  # with momentum and gradients
