@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from datamodules.io.atomic import atomic_write
 from datamodules.io.errors import InputError
 from experiments import RESULT
 from experiments.launch.slurm_script import SETTINGS, Settings, batch_script, job_name
@@ -54,7 +55,7 @@ class SlurmLauncher:
         name = job_name(run.path)
         if name not in self._queue:
             script = run.path.resolve() / SCRIPT
-            script.write_text(batch_script(run, self.settings))
+            atomic_write(script, batch_script(run, self.settings))
             _call("sbatch", str(script))
             self._queue.add(name)
         return SlurmJob(self, name, run.path)

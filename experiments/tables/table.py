@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from datamodules.io.errors import InputError
-from experiments.train.configuration import find_config, merge
+from experiments.train.configuration import find_config, merge, read_config
 
 REPORTED = "reported mIoU"  # key of protocols.yaml
 
@@ -69,9 +69,9 @@ class Table:
         Raises:
             InputError: There is no such table, or its published values do not match its rows and columns.
         """
-        content = yaml.safe_load(find_config(f"{name}.yaml").read_text())
+        content = read_config(find_config(f"{name}.yaml"))
         keys = {"rows", "columns", "paper"}
-        if not isinstance(content, dict) or not keys <= set(content) <= {*keys, "others"}:
+        if not keys <= set(content) <= {*keys, "others"} or not all(isinstance(v, dict) for v in content.values()):
             raise InputError(f"{name}.yaml is not a table. A table has the keys rows, columns and paper.")
         table = cls(name, **content)
         for key, published in (("paper", table.paper), ("others", table.others)):

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.utilities import rank_zero_only
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from datamodules.datamodule import SegmentationDataModule
 from datamodules.io.atomic import atomic_write
@@ -24,6 +25,7 @@ from lightning_modules.callbacks import PredictionWriter
 from lightning_modules.fault_tolerance import stop_signals
 from lightning_modules.inference import WHOLE_IMAGE, Inference
 from lightning_modules.weak_segmentation import WeakSegmentation
+from losses.errors import ArgumentError
 
 HARMLESS = (
     ".*Previous log files in this directory will be deleted",  # KeepingCSVLogger renames them first
@@ -117,7 +119,7 @@ class CLI(LightningCLI):
             return
         try:
             super().instantiate_classes()
-        except ValueError as error:
+        except (ValueError, MisconfigurationException) as error:
             raise InputError(brief(str(error))) from error
 
     def _run_subcommand(self, subcommand: str) -> None:
@@ -127,19 +129,21 @@ class CLI(LightningCLI):
     def fit(self, **options: Any) -> None:
         """Start or continue the training."""
         run = Run(self.trainer.default_root_dir)
-        if (run.path / "checkpoints").is_dir() and not options["ckpt_path"]:
-            raise InputError(
-                f"{run.path} already holds a run. Continue it with --ckpt_path=last, or name another directory with "
-                "--trainer.default_root_dir."
-            )
+        checkpoints = run.path / "checkpoints"
         self._lock = rank_zero_only(run.lock)()  # held until the result is written
-        checkpoint = None
         if options["ckpt_path"] == "last":
-            checkpoint = newest_checkpoint(run.path / "checkpoints")
-        elif options["ckpt_path"]:
-            checkpoint = run.checkpoint(options["ckpt_path"])
+            checkpoint = newest_checkpoint(checkpoints)
+        else:
+            checkpoint = run.checkpoint(options["ckpt_path"]) if options["ckpt_path"] else None
+            if checkpoints.is_dir() and (checkpoint is None or checkpoint.resolve().parent != checkpoints.resolve()):
+                raise InputError(
+                    f"{run.path} already holds a run. Continue it with --ckpt_path=last, or name another directory "
+                    "with --trainer.default_root_dir."
+                )
         options["ckpt_path"] = checkpoint
-        rank_zero_only(run.prepare)(self.resolved(), checkpoint)
+        config = self.resolved()
+        run.check(config, checkpoint)  # in all processes, or the others would wait for one that refuses
+        rank_zero_only(run.save)(config)
         with stop_signals.deferred():
             self.trainer.fit(**options)
 
@@ -187,4 +191,7 @@ def run(args: Sequence[str]) -> None:
     for message in HARMLESS:
         warnings.filterwarnings("ignore", message)
     with exit_status():
-        CLI(args)
+        try:
+            CLI(args)
+        except ArgumentError as error:
+            raise InputError(str(error)) from error

@@ -1,5 +1,6 @@
 """Find, merge and compare configurations."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,12 @@ def concerns(key: str, options: Sequence[str]) -> bool:
     return any(key == option or key.startswith(f"{option}.") for option in options)
 
 
+def fault_tolerance(config: Mapping[str, Any]) -> list[str]:
+    """Return the classes of the callbacks without which a run would not resume exactly."""
+    paths = [callback["class_path"] for callback in config["trainer"]["callbacks"] or []]
+    return sorted(path for path in paths if path.startswith("lightning_modules.fault_tolerance."))
+
+
 def find_config(name: str, folder: Path | None = None) -> Path:
     """Return the path of a configuration, found in ``folder``, by default the working directory, or among the shipped.
 
@@ -71,6 +78,8 @@ def expand(path: Path, parents: Sequence[Path] = ()) -> list[Path]:
         raise InputError(f"{path} uses the key 'config'; name the files it changes under 'base'.")
     bases = content.get("base") or []
     names = [bases] if isinstance(bases, str) else bases
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise InputError(f"{path}: base is {bases!r}; give a file name or a list of file names.")
     files = [file for name in names for file in expand(find_config(name, path.parent), (*parents, path))]
     return [*files, path]
 
@@ -83,7 +92,7 @@ def read_config(path: Path) -> dict[str, Any]:
     """
     try:
         content = yaml.safe_load(path.read_text()) or {}
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not valid YAML: {error}") from error
     if not isinstance(content, dict):
         raise InputError(f"{path} holds a {type(content).__name__}; write keys and values.")
@@ -108,12 +117,19 @@ def expand_arguments(args: Sequence[str]) -> list[str]:
             continue
         value = value or next(rest, "")
         if value.startswith("{"):
-            expanded += ["--config", value]
+            expanded += ["--config", rename_settings(value, "-c") or value]
             continue
         for file in expand(find_config(value)):
-            renamed = rename_settings(file)
-            expanded += ["--config", str(file) if renamed is None else renamed]
+            expanded += ["--config", rename_settings(file.read_text(), str(file)) or str(file)]
+            if file.name == "config.yaml" and (file.parent / "lock").exists():
+                expanded += ["--config", json.dumps({"trainer": {"default_root_dir": _run_directory(file)}})]
     return expanded
+
+
+def _run_directory(file: Path) -> str:
+    """Return the directory of a run: the one that its configuration names or, if the run was moved, the present one."""
+    saved = str(read_config(file).get("trainer", {}).get("default_root_dir"))
+    return saved if Path(saved).resolve() == file.parent else str(file.parent)
 
 
 def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

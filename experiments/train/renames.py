@@ -2,7 +2,6 @@
 
 import re
 import warnings
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -28,9 +27,12 @@ MOVED_CLASSES = {
 }
 """New package of each module's classes."""
 
+_MOVED = re.compile("|".join(map(re.escape, MOVED_CLASSES)))
+
 
 def rename_option(argument: str) -> str:
     """Return a command line argument with the new name of its option."""
+    argument = _MOVED.sub(lambda match: MOVED_CLASSES[match[0]], argument)
     name, _, value = argument.removeprefix("--").partition("=")
     new = RENAMED_OPTIONS.get(name.replace("data.init_args.", "data."))
     if new is None or not argument.startswith("--"):
@@ -39,10 +41,9 @@ def rename_option(argument: str) -> str:
     return f"--{new}={value}" if "=" in argument else f"--{new}"
 
 
-def rename_settings(path: Path) -> str | None:
-    """Return the content of a configuration file with new names, or ``None`` if it has no old ones."""
-    text = path.read_text()
-    renamed = re.sub("|".join(map(re.escape, MOVED_CLASSES)), lambda match: MOVED_CLASSES[match[0]], text)
+def rename_settings(text: str, source: str) -> str | None:
+    """Return a configuration with new names, or ``None`` if it has no old ones. ``source`` is named in warnings."""
+    renamed = _MOVED.sub(lambda match: MOVED_CLASSES[match[0]], text)
     content: dict[str, Any] = yaml.safe_load(renamed) or {}
     changed = renamed != text
     for old, new in RENAMED_OPTIONS.items():
@@ -51,7 +52,7 @@ def rename_settings(path: Path) -> str | None:
             section = section.get("init_args")
         name = old.partition(".")[2]
         if isinstance(section, dict) and name in section:
-            _warn(f"{path}: {old}", new)
+            _warn(f"{source}: {old}", new)
             _set(content, new.replace("data.", "data.init_args."), section.pop(name))
             changed = True
     return yaml.safe_dump(content, sort_keys=False) if changed else None

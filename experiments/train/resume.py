@@ -61,6 +61,8 @@ def refuse(path: Path, changed: Mapping[str, str]) -> None:
 def announce(checkpoint: Path, changed: Mapping[str, str]) -> None:
     """Print which runtime options have changed since a checkpoint was saved, and warn of another number of devices."""
     others = [key for key in changed if not concerns(key, ("ckpt_path", "trainer.default_root_dir"))]
+    if "trainer.default_root_dir" in changed:  # which loggers repeat
+        others = [key for key in others if not concerns(key, ("trainer.logger",))]
     if others:
         _print(f"{checkpoint} continues with other values of {', '.join(others)}")
     if any(concerns(key, ("trainer.devices", "trainer.num_nodes")) for key in others):

@@ -16,7 +16,14 @@ from datamodules.io.errors import InputError
 from datamodules.io.json_files import read_json
 from experiments import RESULT
 from experiments.train.build import build_datamodule, build_model
-from experiments.train.configuration import RUNTIME_OPTIONS, SCHEDULE_OPTIONS, concerns, differences, read_config
+from experiments.train.configuration import (
+    RUNTIME_OPTIONS,
+    SCHEDULE_OPTIONS,
+    concerns,
+    differences,
+    fault_tolerance,
+    read_config,
+)
 from experiments.train.resume import announce, is_whole, refuse
 from lightning_modules.weak_segmentation import WeakSegmentation
 
@@ -54,7 +61,7 @@ class Run:
         if not self._config_file.is_file():
             raise InputError(f"{self.path} holds no run: it has no config.yaml.")
         config = read_config(self._config_file)
-        if "regularizer_weight" not in config.get("model", {}):
+        if "regularizer_weight" not in (config.get("model") or {}):
             raise InputError(
                 f"{self.path} is a run of version 0.1, whose settings had other names. Finish or evaluate it with that "
                 "version, or train again in another directory."
@@ -70,8 +77,18 @@ class Run:
         """Return whether this very configuration is saved."""
         return self._config_file.is_file() and self.config == config
 
-    def prepare(self, config: Mapping[str, Any], checkpoint: Path | None = None) -> None:
-        """Save the configuration before a run starts or continues.
+    def prepare(self, config: Mapping[str, Any]) -> None:
+        """Check and save the configuration before a run starts or continues."""
+        self.check(config)
+        self.save(config)
+
+    def save(self, config: Mapping[str, Any]) -> None:
+        """Save a resolved configuration."""
+        if not self.holds(config):
+            atomic_write(self._config_file, yaml.safe_dump(dict(config), sort_keys=False))
+
+    def check(self, config: Mapping[str, Any], checkpoint: Path | None = None) -> None:
+        """Compare a resolved configuration with that of a run that has started.
 
         Args:
             config: Resolved configuration.
@@ -82,19 +99,17 @@ class Run:
                 lists them.
         """
         if self._config_file.is_file() and self.started:
-            changed = differences(self.config, config)
+            before = self.config
+            changed = differences(before, config)
             refuse(self.path, {key: changed[key] for key in changed if not concerns(key, RUNTIME_OPTIONS)})
+            refuse(self.path, differences(fault_tolerance(before), fault_tolerance(config), "trainer.callbacks"))
             if checkpoint:
                 announce(checkpoint, changed)
         if checkpoint:
             self._check_origin(checkpoint, config)
-        if not self.holds(config):
-            atomic_write(self._config_file, yaml.safe_dump(dict(config), sort_keys=False))
 
     def _check_origin(self, checkpoint: Path, config: Mapping[str, Any]) -> None:
-        """Refuse a damaged checkpoint, and one of another run whose schedule differs; other settings may differ."""
-        if not is_whole(checkpoint):
-            raise InputError(f"{checkpoint} is truncated or damaged. Continue from another one in {checkpoint.parent}.")
+        """Raise :class:`InputError` if a checkpoint comes from a run with different ``SCHEDULE_OPTIONS``."""
         origin = Run(checkpoint.resolve().parents[1])
         if origin.path == self.path.resolve():
             if not self._config_file.is_file():
@@ -103,7 +118,7 @@ class Run:
             changed = differences(origin.config, config)
             refuse(origin.path, {key: changed[key] for key in changed if concerns(key, SCHEDULE_OPTIONS)})
         else:
-            rank_zero_warn(f"{checkpoint} lies in no run directory, so its batch size and schedule cannot be compared.")
+            rank_zero_warn(f"{checkpoint} is in no run directory, so its batch size and schedule cannot be compared.")
 
     def command(self) -> list[str]:
         """Return the command that starts or continues the training."""
@@ -155,6 +170,8 @@ class Run:
             raise InputError(
                 f"--ckpt_path={name or ''} is not a checkpoint; pass best, last or a file. Found: {' '.join(known)}."
             )
+        if not is_whole(path):
+            raise InputError(f"{path} is truncated or damaged. Pass another checkpoint in {path.parent}.")
         return path
 
     @property

@@ -3,6 +3,7 @@
 import csv
 import json
 from collections.abc import Sequence
+from io import StringIO
 from math import isnan
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from pytorch_lightning.trainer.states import TrainerFn
 from rich.console import Console
 from rich.table import Table
 
+from datamodules.io.atomic import atomic_write
 from lightning_modules.callbacks.gallery import log_pictures, logged_step, wandb_loggers
 from lightning_modules.weak_segmentation import WeakSegmentation
 
@@ -42,9 +44,8 @@ class EvaluationReport(Callback):
         columns = ["truth / prediction", *names]
         counts = [[name, *row] for name, row in zip(names, evaluation.confusion.tolist(), strict=True)]
 
-        folder.mkdir(parents=True, exist_ok=True)
         summary = evaluation.summary() | {"checkpoint": checkpoint}
-        (folder / "metrics.json").write_text(json.dumps(summary, indent=2) + "\n")
+        atomic_write(folder / "metrics.json", json.dumps(summary, indent=2) + "\n")
         _write_csv(folder / "iou_per_class.csv", [("class", "IoU"), *rows])
         _write_csv(folder / "confusion_matrix.csv", [columns, *counts])
         picture = folder / "confusion_matrix.png"
@@ -85,5 +86,6 @@ def draw_confusion(confusion: NDArray[np.int64], class_names: Sequence[str], tit
 
 
 def _write_csv(path: Path, rows: Sequence[Sequence[Any]]) -> None:
-    with path.open("w", newline="") as file:
-        csv.writer(file).writerows(rows)
+    text = StringIO()
+    csv.writer(text).writerows(rows)
+    atomic_write(path, text.getvalue())

@@ -15,6 +15,8 @@ import wandb
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
+from datamodules.io.atomic import atomic_write
+
 
 class ForgivingWandbLogger(WandbLogger):
     """Logs to W&B. Without an API key or a network, it logs offline; upload with ``wandb sync``.
@@ -61,8 +63,7 @@ class ForgivingWandbLogger(WandbLogger):
             return super().experiment
         path = Path(self._save_dir or ".") / "wandb_id"
         if not path.is_file():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(os.environ.get("WANDB_RUN_ID") or secrets.token_hex(4))  # a sweep sets the id
+            atomic_write(path, os.environ.get("WANDB_RUN_ID") or secrets.token_hex(4))  # a sweep sets the id
         self._wandb_init["id"] = self._id = path.read_text()
         try:
             run = super().experiment
