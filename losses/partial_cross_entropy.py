@@ -22,7 +22,7 @@ class PartialCrossEntropyLoss(nn.Module):
         ignore_index: Target value of unlabeled pixels.
 
     Raises:
-        ValueError: If a weight is negative, or ``class_weights`` is another string.
+        ValueError: If a weight is negative, or ``class_weights`` is a different string.
     """
 
     class_weights: Tensor | None

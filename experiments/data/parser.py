@@ -55,7 +55,7 @@ def make_parser() -> argparse.ArgumentParser:
     show.add_argument("--crops", type=_positive, default=3, help="augmented crops per image; default %(default)s")
     show.add_argument("--out", type=Path, default="samples.png", help="PNG file to write; default %(default)s")
 
-    download = command("download", "download:run", "download a dataset, or say where to get it and where to put it")
+    download = command("download", "download:run", "download a dataset, or print where to get it and where to put it")
     download.add_argument("dataset", choices=["voc", "sbd", "scribblesup", "clicks", "cityscapes", "coco"])
     download.add_argument("root", type=Path, help="folder of the dataset, later --data.root")
 

@@ -55,7 +55,7 @@ def draw_predictions(runs: Mapping[str, Run | None], count: int = 4, truth: bool
     indices = [shown[k] for k in spread(len(shown), count)]
     images = [split.image(index) for index in indices]
     labeled = {each.supervision: each.val_split() for each in data if weak and each.supervision != "full"}
-    maps = {"truth": [np.asarray(split.dense_mask(index)) for index in indices]} if truth else {}
+    maps = {"ground truth": [np.asarray(split.dense_mask(index)) for index in indices]} if truth else {}
     for title, run in runs.items():
         if run is None:
             maps[f"{title}\n(no finished run)"] = []
@@ -126,7 +126,7 @@ def draw_bandwidths(runs: Mapping[str, Run], count: int = 100) -> Figure:
     chosen = [max(gains, key=lambda key: gains[key]), min(gains, key=lambda key: gains[key])]
     white = {
         title: [(maps[place] == label).astype(np.float32) for place, label in chosen]
-        for title, maps in {"truth": truths, **predictions}.items()
+        for title, maps in {"ground truth": truths, **predictions}.items()
     }
     figure, axes = draw_grid({"image": [split.image(indices[place]) for place, _ in chosen], **white})
     for axis, (place, label) in zip(axes[:, 0], chosen, strict=True):

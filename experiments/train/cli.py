@@ -129,8 +129,8 @@ class CLI(LightningCLI):
         run = Run(self.trainer.default_root_dir)
         if (run.path / "checkpoints").is_dir() and not options["ckpt_path"]:
             raise InputError(
-                f"{run.path} already holds a run. Continue it with --ckpt_path=last, or name another directory with "
-                "--trainer.default_root_dir."
+                f"{run.path} already holds a run. Continue it with --ckpt_path=last, or name a different directory "
+                "with --trainer.default_root_dir."
             )
         self._lock = rank_zero_only(run.lock)()  # held until the result is written
         checkpoint = None

@@ -52,12 +52,12 @@ class Run:
             InputError: There is none, or it is one of version 0.1.
         """
         if not self._config_file.is_file():
-            raise InputError(f"{self.path} holds no run: it has no config.yaml.")
+            raise InputError(f"{self.path} is not a run directory: it has no config.yaml.")
         config = read_config(self._config_file)
         if "regularizer_weight" not in config.get("model", {}):
             raise InputError(
                 f"{self.path} is a run of version 0.1, whose settings had other names. Finish or evaluate it with that "
-                "version, or train again in another directory."
+                "version, or train again in a different directory."
             )
         return config
 
@@ -92,18 +92,20 @@ class Run:
             atomic_write(self._config_file, yaml.safe_dump(dict(config), sort_keys=False))
 
     def _check_origin(self, checkpoint: Path, config: Mapping[str, Any]) -> None:
-        """Refuse a damaged checkpoint, and one of another run whose schedule differs; other settings may differ."""
+        """Raise :class:`InputError` if the checkpoint is damaged or its run has different ``SCHEDULE_OPTIONS``."""
         if not is_whole(checkpoint):
             raise InputError(f"{checkpoint} is truncated or damaged. Continue from another one in {checkpoint.parent}.")
         origin = Run(checkpoint.resolve().parents[1])
         if origin.path == self.path.resolve():
             if not self._config_file.is_file():
-                raise InputError(f"{self.path} has checkpoints but no config.yaml; choose another directory.")
+                raise InputError(f"{self.path} has checkpoints but no config.yaml; choose a different directory.")
         elif (origin.path / "config.yaml").is_file():
             changed = differences(origin.config, config)
             refuse(origin.path, {key: changed[key] for key in changed if concerns(key, SCHEDULE_OPTIONS)})
         else:
-            rank_zero_warn(f"{checkpoint} lies in no run directory, so its batch size and schedule cannot be compared.")
+            rank_zero_warn(
+                f"{checkpoint} is not in a run directory, so its batch size and schedule cannot be compared."
+            )
 
     def command(self) -> list[str]:
         """Return the command that starts or continues the training."""

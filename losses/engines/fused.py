@@ -122,8 +122,9 @@ def _filter_kernel(
     source += image * pixels
     destination += image * pixels
 
-    # Every tensor is (rows, channels, lanes) or broadcasts to it, and a lane is a thread: one layout and no shuffles.
-    # The sizes must not be specialized: Triton gives loads of known alignment another layout.
+    # All tensors have, or broadcast to, the shape (rows, channels, lanes), with one thread per lane. They share one
+    # layout, so threads exchange no data. Sizes are not specialized, because Triton would choose a different layout
+    # for loads of known alignment.
     row = tl.arange(0, rows)[:, None, None]
     channel = block * block_size + tl.arange(0, block_size)[None, :, None]
     lane = tl.arange(0, lanes_x * lanes_y)[None, None, :]

@@ -283,7 +283,7 @@ def test_unsuitable_categories_are_refused(coco: Open, write: Write, tmp_path: P
     with pytest.raises(ValueError, match="has 1 classes; expected 2 to 254"):
         CocoDataModule("images", train, val, background=False)
     named = str(write(name="val.json", categories=[{"id": 0, "name": "background"}, *CATEGORIES]))
-    with pytest.raises(ValueError, match=r"category 'background' besides class 0.*background=false"):
+    with pytest.raises(ValueError, match=r"category 'background', the name of class 0.*background=false"):
         CocoDataModule("images", train, named)
     assert CocoDataModule("images", train, named, background=False).class_names == ["background", "dog", "cat"]
 
