@@ -51,7 +51,7 @@ def make_parser() -> argparse.ArgumentParser:
 
     show = command("show", "show:run", "draw training images, their labels and augmented crops")
     _add_dataset(show)
-    show.add_argument("--count", type=_positive, default=4, help="images, evenly spread; default %(default)s")
+    show.add_argument("--count", type=_positive, default=4, help="images, evenly spaced; default %(default)s")
     show.add_argument("--crops", type=_positive, default=3, help="augmented crops per image; default %(default)s")
     show.add_argument("--out", type=Path, default="samples.png", help="PNG file to write; default %(default)s")
 

@@ -67,7 +67,7 @@ class EvaluationReport(Callback):
 
 
 def draw_confusion(confusion: NDArray[np.int64], class_names: Sequence[str], title: str) -> Figure:
-    """Draw a (C, C) confusion matrix with ground truth in rows, in percent of each row. Rows without pixels are gray."""
+    """Draw a (C, C) confusion matrix with ground truth in rows, in percent of the row. Rows without pixels are gray."""
     pixels = np.broadcast_to(confusion.sum(axis=1, keepdims=True), confusion.shape)
     percent = np.ma.array(100 * confusion / np.maximum(pixels, 1), mask=pixels == 0)
     side = 2 + 0.34 * len(class_names)  # inches

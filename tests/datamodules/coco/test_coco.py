@@ -210,7 +210,7 @@ RLE = {"size": [H, W], "counts": [H * W]}
         ),
         ({"segmentation": {**RLE, "counts": [3, 4]}}, "annotation 7 has RLE .* does not fill its image"),
         ({"segmentation": {**RLE, "counts": [3, -4, H * W + 1]}}, "does not fill its image"),
-        ({"segmentation": {**RLE, "counts": "P1"}}, "does not fill its image"),  # stray memory to pycocotools
+        ({"segmentation": {**RLE, "counts": "P1"}}, "does not fill its image"),  # uninitialized to pycocotools
         ({"segmentation": {**RLE, "counts": "PPPPPPPPPPPP1"}}, "malformed"),
         ({"segmentation": {**RLE, "counts": "Ph0o"}}, "malformed"),  # the whole image, then half a number
         ({"segmentation": {**RLE, "counts": "é"}}, "malformed"),
