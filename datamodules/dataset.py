@@ -79,7 +79,7 @@ def check_size(labels: LabelMap, image: Image, place: str) -> None:
 
 @dataclass(frozen=True)
 class AugmentedCrops(Dataset[Sample]):
-    """Training view. An item depends on nothing but the image and (seed, epoch, position).
+    """Augmented crops for training. Each item is determined by the image and (seed, epoch, position).
 
     Args:
         dataset: Images with labels for training.

@@ -104,7 +104,7 @@ def build_cache(dataset: SegmentationDataset, folder: Path) -> None:
                 _write(dataset, sources, path)
                 _remove_replaced(dataset.image_version(), set(sources), path)
     except OSError as error:
-        remedy = "name another folder with --data.loader.image_cache"
+        remedy = "name a different folder with --data.loader.image_cache"
         raise InputError(f"{folder} cannot hold decoded images ({error}); {remedy}.") from error
 
 
@@ -115,7 +115,7 @@ def _write(dataset: SegmentationDataset, sources: list[Source], path: Path) -> N
     free = shutil.disk_usage(path.parent).free
     if total > free:
         problem = f"The decoded images take {total / GIB:.2f} GiB but {path.parent} has {free / GIB:.2f} GiB free"
-        raise InputError(f"{problem}; free some, or name a folder on another disk with --data.loader.image_cache.")
+        raise InputError(f"{problem}; free some, or name a folder on a different disk with --data.loader.image_cache.")
     part = path.with_suffix(".part")
 
     def store(index: int) -> None:

@@ -81,7 +81,7 @@ class RandomScaleCropFlip:
         if isinstance(labels, list):
             inside = drop_outside(labels, (height, width))
             target = rasterize(inside, valid.shape, stroke_width, matrix)
-            if padded:  # strokes end at the border of the image, but a click on it keeps its own pixel
+            if padded:  # strokes are cut at the image border, but a click on the border keeps its center pixel
                 clicks = [annotation for annotation in inside if annotation.is_click]
                 target = np.where(valid, target, rasterize(clicks, valid.shape, 1, matrix))
         else:

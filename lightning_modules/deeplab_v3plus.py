@@ -15,7 +15,7 @@ from lightning_modules.pretrained import check_weights, find_weights
 
 
 class DeepLabV3Plus(nn.Module):
-    """Encoder with atrous convolution, ASPP, and a decoder that adds features at stride 4.
+    """Encoder with atrous convolution, ASPP, and a decoder that fuses low-level features at stride 4.
 
     With 21 classes and the default backbone it has 26,716,341 parameters.
 
@@ -23,7 +23,7 @@ class DeepLabV3Plus(nn.Module):
         num_classes: C.
         backbone: timm model name, optionally with a weight tag. "resnet34.tv_in1k" are torchvision's weights, as used
             at the time of the paper; timm's default for "resnet34" comes from a newer and stronger recipe.
-        pretrained: True downloads the weights, False draws random ones; or the path of a weight file.
+        pretrained: If True, download the weights; if False, initialize randomly; or the path of a weight file.
         output_stride: Input pixels per encoder feature, 16 or 8.
         atrous_rates: Dilations of the 3 x 3 ASPP branches, for stride 16. Double them for stride 8.
         channels: Width of the ASPP branches and of the decoder.

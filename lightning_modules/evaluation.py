@@ -31,7 +31,7 @@ class ConfusionCounts(MulticlassConfusionMatrix):
         self.images += len(prediction)
 
     def compute(self) -> tuple[Tensor, Tensor]:  # type: ignore[override]
-        """Return the confusion matrix, integer (C, C), rows are the truth, and the number of images."""
+        """Return the confusion matrix, integer (C, C), rows are the ground truth, and the number of images."""
         return super().compute(), self.images
 
 
@@ -42,7 +42,7 @@ class Evaluation:
     Args:
         name: Name of the inference, reported with every metric.
         class_names: C names.
-        confusion: Pixels, integer (C, C) on the CPU; rows are the truth.
+        confusion: Pixels, integer (C, C) on the CPU; rows are the ground truth.
         images: Number of images.
         step: Optimizer step of the weights.
     """

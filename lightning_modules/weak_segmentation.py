@@ -92,7 +92,8 @@ class WeakSegmentation(LightningModule):
             return
         on_gpus = self.trainer.strategy.root_device.type == "cuda"  # the module itself is still on the CPU
         if self.trainer.world_size > 1 and on_gpus:  # torch synchronizes BatchNorm on GPUs only
-            # torch's own conversion drops the activations inside timm's layers, and so does a second conversion
+            # unlike torch's conversion, timm's keeps the activations inside its layers; converting twice would drop
+            # them
             self.network = convert_sync_batchnorm(self.network)  # type: ignore[no-untyped-call]
         if self.compiles_network:
             self.network.compile()  # in place, so that names in checkpoints stay

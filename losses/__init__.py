@@ -5,7 +5,8 @@ the Potts model has L = 1/2 (sum_ab w_ab - sum_a y_a . S_a) and dL/dy_a = -S_a. 
 around a; the dense CRF and the normalized cut sum over all pairs.
 
 :mod:`losses.engines` computes S = W y, :mod:`losses.autograd` turns it into energies (Eqs. 9 and 11), and
-:mod:`losses.gated_crf` is the module for training.
+:mod:`losses.gated_crf` is the module for training. Eqs. 6 to 9 and 11 are written out in :mod:`losses.engines.tensor`,
+the reference.
 """
 
 from losses.gated_crf import GatedCRFLoss, gated_crf_loss

@@ -48,8 +48,9 @@ def energy_and_gradient(
 ) -> tuple[Tensor, Tensor]:
     """Return Psi of Eq. 5 and its gradient with respect to ``probs``.
 
-    For symmetric mu, S = W mu y gives Psi = 1/2 sum_a y_a . S_a, which equals Eq. 9, and dPsi/dy = S. For other mu,
-    the antisymmetric part of mu is added likewise, with the antisymmetric part of the gates.
+    For symmetric mu, S = W mu y gives Psi = 1/2 sum_a y_a . S_a, which equals Eq. 9, and dPsi/dy = S. For an
+    asymmetric mu, the contribution of its antisymmetric part is computed in the same way, with weights
+    K_ab (G_ab - G_ba), and added.
     """
     radius = min(radius, max(1, *probs.shape[-2:]))  # a window beyond the image costs time and memory
     mixture = Mixture(weights, spatial, precisions, widths)
@@ -141,7 +142,7 @@ class _PairwiseEnergy(torch.autograd.Function):
 
 
 def _scaled_gradient(ctx: Any, grad_output: Tensor) -> Tensor:
-    """Scale the gradient in place, since a copy would double the memory. A second call computes it anew."""
+    """Scale the gradient in place to avoid a copy. A second call recomputes it."""
     gradient: Tensor | None = ctx.gradient
     if gradient is None:
         _, gradient = energy_and_gradient(*ctx.saved_tensors, *ctx.numbers)
@@ -152,7 +153,7 @@ def _scaled_gradient(ctx: Any, grad_output: Tensor) -> Tensor:
 
 
 class _Once(torch.autograd.Function):
-    """Raises an error if a gradient is differentiated. Otherwise second derivatives would lack a term."""
+    """Raises an error on double backward, whose result would lack a term."""
 
     @staticmethod
     def forward(ctx: Any, gradient: Tensor, *inputs: Tensor) -> Tensor:

@@ -1,4 +1,7 @@
-"""The Gated CRF loss, Eqs. 1 to 11, as a module and as a function."""
+"""The Gated CRF loss, Eqs. 1 to 11, as a module and as a function.
+
+Eqs. 6 to 9 and 11 are written out in :mod:`losses.engines.tensor`, the reference.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,11 +22,13 @@ class GatedCRFLoss(nn.Module):
     """Gated pairwise energy per destination pixel, Eqs. 4, 5 and 10, over the batch of all processes.
 
     The loss is computed in float32 or wider, also under autocast. It is differentiable once, in the predictions and in
-    features that require a gradient. For confident predictions, 1 - y . y cancels, so the value is exact to about 1e-7
-    of the sum of the kernel (92 for that of Sec. 4.1). The gradient is not affected.
+    features that require a gradient. For confident predictions, 1 - y . y is subject to cancellation: the value is
+    exact to about 1e-7 of the kernel's sum over the window (92 for the kernel of Sec. 4.1). The gradient is not
+    affected.
 
-    For C >= 19, the extra memory of "fused" and "shifted" is less than half of the gradient's. A compatibility adds one
-    copy of the predictions, an asymmetric one two copies, and a memory layout other than NCHW one copy.
+    For C >= 19, "fused" and "shifted" need extra memory of less than half the size of the gradient. A symmetric
+    ``compatibility`` adds one copy of the predictions, an asymmetric one adds two, and a memory layout other than NCHW
+    adds one.
 
     Args:
         kernels: Terms of the mixture K. ``None`` is the single RGBXY kernel of Sec. 4.1.
@@ -38,7 +43,7 @@ class GatedCRFLoss(nn.Module):
             the device and cannot be compiled.
 
     Raises:
-        ValueError: If ``radius`` is below 1 or given together with ``epsilon``, the engine is unknown, or
+        ArgumentError: If ``radius`` is below 1 or given together with ``epsilon``, the engine is unknown, or
             ``compatibility`` is not as described.
     """
 
@@ -83,10 +88,10 @@ class GatedCRFLoss(nn.Module):
                 are closed.
             source: m^src, bool (N, H', W'): pixels that may send energy. ``None`` is all pixels. A larger mask is
                 pooled: a cell is set if all its pixels are.
-            destination: m^dst, likewise: pixels that may receive energy.
+            destination: m^dst, same format as ``source``: pixels that may receive energy.
 
         Raises:
-            ValueError: If a feature map is missing, or types, shapes or devices are not as described.
+            ArgumentError: If a feature map is missing, or types, shapes or devices are not as described.
         """
         checks.inputs(probs, features, source, destination, self.kernels, self.compatibility)
         with torch.autocast(probs.device.type, enabled=False):

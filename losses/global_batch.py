@@ -17,8 +17,8 @@ def sum_over_processes(count: Tensor) -> Tensor:
 def global_mean(total: Tensor, count: Tensor) -> Tensor:
     """Return this process's part of the mean over the global batch, times the number of processes.
 
-    The average over processes is the global mean, and DDP averages the gradients likewise. Averaging the means of the
-    processes instead would give less weight to labels in processes with many of them.
+    The average over processes is the global mean, and DDP averages gradients in the same way. Averaging per-process
+    means would underweight the labels of processes with many labels.
 
     Args:
         total: Scalar, the sum over the samples of this process.

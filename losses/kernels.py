@@ -1,4 +1,4 @@
-"""Gaussian kernels, their mixture K (Eqs. 1 and 2), its picture, and the gated neighborhood of a pixel."""
+"""Gaussian kernels, their mixture K (Eqs. 1 and 2), its visualization, and gated neighborhoods."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from losses.errors import ArgumentError
 
 SPATIAL = "xy"
 
@@ -23,7 +25,7 @@ class GaussianKernel:
         weight: w, of any sign.
 
     Raises:
-        ValueError: If there is no bandwidth, a bandwidth is not positive and finite, or the weight is not finite.
+        ArgumentError: If there is no bandwidth, a bandwidth is not positive and finite, or the weight is not finite.
     """
 
     sigma: Mapping[str, float] = field(default_factory=lambda: {"rgb": 0.1, SPATIAL: 6.0})
@@ -31,12 +33,12 @@ class GaussianKernel:
 
     def __post_init__(self) -> None:
         if not self.sigma:
-            raise ValueError("sigma is empty; give at least one bandwidth, for example sigma={'rgb': 0.1, 'xy': 6.0}.")
+            raise ArgumentError("sigma is empty; give a bandwidth, for example sigma={'rgb': 0.1, 'xy': 6.0}.")
         for modality, sigma in self.sigma.items():
             if not 1e-9 < sigma < 1e9:
-                raise ValueError(f"sigma[{modality!r}] is {sigma}; a bandwidth must be positive and finite.")
+                raise ArgumentError(f"sigma[{modality!r}] is {sigma}; a bandwidth must be positive and finite.")
         if not isfinite(self.weight):
-            raise ValueError(f"weight is {self.weight}; the weight of a kernel must be finite.")
+            raise ArgumentError(f"weight is {self.weight}; the weight of a kernel must be finite.")
 
     @property
     def modalities(self) -> list[str]:
@@ -110,17 +112,19 @@ def mix(kernels: Sequence[GaussianKernel], widths: Mapping[str, int]) -> Mixture
 def radius_for(kernels: Sequence[GaussianKernel], epsilon: float) -> int:
     """Return the smallest radius whose window loses at most ``epsilon`` of the signal, Sec. 3, observation (3).
 
-    The signal of a pixel is the sum of |K_ab| over all b != a in an unbounded image of one color. What lies outside
-    Omega_r(a) is lost. With sigma_xy = 6 of Sec. 4.1, the paper's r = 5 loses 59 %, and r = 17 less than 1 %.
+    The signal of a pixel is the sum of |K_ab| over all b != a in an unbounded image of one color. Contributions from
+    outside Omega_r(a) are lost. With sigma_xy = 6 of Sec. 4.1, the paper's r = 5 loses 59 %, and r = 17 less than 1 %.
 
     Raises:
-        ValueError: If ``epsilon`` is not in (0, 1), or a kernel has no bandwidth for "xy" and so never fades.
+        ArgumentError: If ``epsilon`` is not in (0, 1), or a kernel has no bandwidth for "xy", so it does not decay.
     """
     if not 0 < epsilon < 1:
-        raise ValueError(f"epsilon is {epsilon}; the tolerated loss of signal lies between 0 and 1, for example 0.05.")
+        raise ArgumentError(f"epsilon is {epsilon}; it must be between 0 and 1 (exclusive), for example 0.05.")
     for kernel in kernels:
         if SPATIAL not in kernel.sigma:
-            raise ValueError(f"{kernel} has no bandwidth for 'xy' and never fades; give it one, or give the radius.")
+            raise ArgumentError(
+                f"{kernel} has no bandwidth for 'xy' and does not decay with distance; add one, or pass radius."
+            )
 
     def signal(kernel: GaussianKernel, radius: int) -> float:  # a square window separates into its two axes
         line = sum(exp(-kernel.at_distance(0, x)) for x in range(-radius, radius + 1))

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from losses.errors import ArgumentError
 from losses.global_batch import global_mean, sum_over_processes
 
 
@@ -22,7 +23,7 @@ class PartialCrossEntropyLoss(nn.Module):
         ignore_index: Target value of unlabeled pixels.
 
     Raises:
-        ValueError: If a weight is negative, or ``class_weights`` is another string.
+        ArgumentError: If a weight is negative, or ``class_weights`` is a different string.
     """
 
     class_weights: Tensor | None
@@ -30,12 +31,12 @@ class PartialCrossEntropyLoss(nn.Module):
     def __init__(self, class_weights: Sequence[float] | Tensor | str | None = None, ignore_index: int = 255) -> None:
         super().__init__()
         if isinstance(class_weights, str) and class_weights not in ("batch", "dataset"):
-            raise ValueError(f"class_weights is {class_weights!r}; give numbers, or one of batch, dataset.")
+            raise ArgumentError(f"class_weights is {class_weights!r}; give numbers, or one of batch, dataset.")
         self.balance, weights = class_weights if isinstance(class_weights, str) else None, None
         if class_weights is not None and self.balance is None:
             weights = torch.as_tensor(class_weights, dtype=torch.get_default_dtype())
             if (weights < 0).any():
-                raise ValueError(f"class_weights are {weights.tolist()}; a weight must not be negative.")
+                raise ArgumentError(f"class_weights are {weights.tolist()}; a weight must not be negative.")
         self.register_buffer("class_weights", weights, persistent=self.balance is None)
         self.needs_histogram = self.balance == "dataset"  # set_histogram must be called before the first step
         self.ignore_index = ignore_index
@@ -52,7 +53,7 @@ class PartialCrossEntropyLoss(nn.Module):
             target: Integer (N, H, W), class index or ``ignore_index``.
 
         Raises:
-            ValueError: If :attr:`needs_histogram` and :meth:`set_histogram` was not called.
+            ArgumentError: If :attr:`needs_histogram` and :meth:`set_histogram` was not called.
         """
         target = target.long()
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))  # sums overflow half precision
@@ -67,7 +68,7 @@ class PartialCrossEntropyLoss(nn.Module):
             counts = torch.bincount(target[labeled], minlength=logits.shape[1])
             return frequency_weights(sum_over_processes(counts)).to(logits)
         if self.needs_histogram and self.class_weights is None:
-            raise ValueError("class_weights='dataset' needs the labels of the dataset; call set_histogram first.")
+            raise ArgumentError("class_weights='dataset' needs the labels of the dataset; call set_histogram first.")
         return None if self.class_weights is None else self.class_weights.to(logits)
 
 

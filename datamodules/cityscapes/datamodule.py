@@ -1,4 +1,4 @@
-"""Cityscapes with fine annotations and simulated clicks, Sec. 4.1 and 6.4."""
+"""Cityscapes with fine annotations and simulated clicks, Secs. 4.1 and 6.4."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

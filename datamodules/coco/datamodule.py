@@ -23,7 +23,7 @@ from datamodules.transforms import RandomScaleCropFlip
 class CocoDataModule(SegmentationDataModule):
     """Images with COCO annotations.
 
-    The classes are the categories in order of id. Smaller instances lie on top of larger ones. Crowd regions are
+    The classes are the categories in order of id. Smaller instances are drawn on top of larger ones. Crowd regions are
     unlabeled. Images are rotated by their EXIF orientation.
 
     Args:
@@ -75,7 +75,7 @@ class CocoDataModule(SegmentationDataModule):
         self.class_names = [*(["background"] if background else []), *self._val_file.categories.values()]
         if len(set(self.class_names)) < self.num_classes:
             remedy = "rename it, or pass --data.background=false if it labels the background"
-            raise InputError(f"{val_annotations} has a category 'background' besides class 0 of that name; {remedy}.")
+            raise InputError(f"{val_annotations} has a category 'background', the name of class 0; {remedy}.")
         if not 2 <= self.num_classes < IGNORE_INDEX:
             raise InputError(f"{val_annotations} has {self.num_classes} classes; expected 2 to 254.")
 
@@ -89,7 +89,7 @@ class CocoDataModule(SegmentationDataModule):
         return file
 
     def quick_problems(self, split: str) -> Iterator[InputError]:
-        """Yield files without the required annotations, and images that are missing or have another size."""
+        """Yield files without the required annotations, and images that are missing or have a different size."""
         images = {"train": self.train_split, "val": self.val_split, "predict": self.predict_split}[split]()
         file = images.file
         if split != "predict" and not file.annotated:

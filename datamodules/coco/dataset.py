@@ -98,7 +98,7 @@ class CocoDataset(SegmentationDataset):
         """Return the first mismatch between an image and its annotations, without decoding either."""
         image, path = self.file.images[index], self.image_file(index)
         if not path.is_file():
-            message = f"{path} is missing, but {self.file.path} lists it; add it, or pass another image folder."
+            message = f"{path} is missing, but {self.file.path} lists it; add it, or pass a different image folder."
             return InputError(message, "missing file", path)
         try:
             width, height = image_size(path)

@@ -1,6 +1,7 @@
 """COCO annotation files, read and validated.
 
-``pycocotools.coco`` accepts any JSON. ``pycocotools.mask`` returns stray memory for RLE that does not fill its image.
+``pycocotools.coco`` accepts any JSON. ``pycocotools.mask`` returns uninitialized memory for RLE that does not cover
+the whole image.
 """
 
 import json
@@ -158,7 +159,7 @@ def _run_lengths(counts: Any) -> list[Any]:
     """Return the run lengths of RLE, or an empty list if they are malformed.
 
     A compressed number has 5 bits per character, lowest first; the sixth bit is set if another character follows. From
-    the fourth on, numbers are differences to the run before the last.
+    the fourth number on, each is the difference from the run length two positions earlier.
     """
     if not isinstance(counts, str):
         return counts if isinstance(counts, list) else []

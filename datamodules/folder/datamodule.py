@@ -6,7 +6,7 @@
     root/images/{train,val}/NAME.*    photographs
     root/masks/{train,val}/NAME.png   class indices, 255 = unlabeled
     root/clicks.json, scribbles.json  optional: {"NAME": [{"class": 1, "points": [[x, y], ...]}, ...], ...}
-    root/scribbles/train/NAME.png     optional: sparse index PNGs, 255 = unlabeled
+    root/scribbles/train/NAME.png     optional: sparse indexed PNGs, 255 = unlabeled
     root/images/test/NAME.*           optional: read by `gatedcrf predict`
 
 Without files of clicks or scribbles, they are simulated from masks/train. With such files, only full supervision reads
@@ -126,7 +126,7 @@ class FolderDataModule(SegmentationDataModule):
         try:
             write_json(path, content)
         except OSError as error:
-            message = f"{path} cannot be written ({error}); name another folder with --data.cache_dir."
+            message = f"{path} cannot be written ({error}); name a different folder with --data.cache_dir."
             raise InputError(message) from error
 
     def _weak_files(self) -> dict[str, list[Annotation]] | Path | None:

@@ -28,7 +28,7 @@ class FolderDataset(SegmentationDataset):
         images: Sorted paths.
         masks: Folder of dense masks; ``None`` for unlabeled images.
         num_classes: C.
-        weak: Training labels: annotations by image name, a folder of sparse index PNGs, or ``None`` for ``masks``.
+        weak: Training labels: annotations by image name, a folder of sparse indexed PNGs, or ``None`` for ``masks``.
         simulator: Makes annotations from the masks if ``weak`` is ``None``.
         max_side: Reduce larger images and their labels to this longest side, pixels.
     """

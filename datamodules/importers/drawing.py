@@ -1,7 +1,7 @@
 """Clicks and scribbles from shapes drawn in an annotation tool.
 
-A point is a click, and a line is a scribble. Hand-drawn boundaries are inaccurate, so a region gives one simulated
-scribble or click, inside the largest part that no smaller region covers.
+A point is a click, and a line is a scribble. Hand-drawn boundaries are inaccurate, so each region is converted to
+one simulated scribble or click, inside its largest part that is not covered by a smaller region.
 """
 
 from collections.abc import Iterable, Sequence
@@ -73,7 +73,7 @@ class Drawing:
         self.regions[value], self.labels[value] = region, self._class(label)
 
     def annotations(self, simulator: Simulator) -> list[Annotation]:
-        """Return the simulated labels of the regions, then the points and lines, which lie on top."""
+        """Return the simulated labels of the regions, then the points and lines, which are drawn on top."""
         if not self.regions:
             return self.vectors
         parts = stack(self.regions, self.size)

@@ -59,6 +59,6 @@ def write_clicks(path: Path, clicks: Mapping[str, Sequence[Annotation]], values:
 
 
 def merge(files: Sequence[Clicks]) -> Clicks:
-    """Merge the clicks of images that are in all files. Clicks of later files lie on top."""
+    """Merge the clicks of images that are in all files. Clicks of later files are drawn on top."""
     names = [name for name in next(iter(files), {}) if all(name in clicks for clicks in files)]
     return {name: [click for clicks in files for click in clicks[name]] for name in names}

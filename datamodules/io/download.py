@@ -27,7 +27,7 @@ def download(url: str, md5: str, folder: Path, timeout: float = TIMEOUT_S) -> Pa
         timeout: Seconds without data after which the connection is closed.
 
     Raises:
-        InputError: The file cannot be downloaded or written, or has another MD5 sum.
+        InputError: The file cannot be downloaded or written, or has a different MD5 sum.
     """
     path = folder / url.rpartition("/")[2]
     if path.exists():

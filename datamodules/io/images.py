@@ -47,8 +47,8 @@ def naming(path: Path, what: str) -> Iterator[None]:
 def in_threads(function: Callable[[int], T], length: int, text: str) -> Iterator[T]:
     """Yield ``function(index)`` for each index below ``length``, computed by threads, and show a progress bar.
 
-    Return after the operating system has ended the threads. An ending thread holds a lock of OpenCV, and a loader
-    process forked in that moment would wait for it forever.
+    Return only after the threads have terminated. A terminating thread holds an OpenCV lock, and a loader process
+    forked at that moment would deadlock.
     """
     threads = list[int]()
     pool = ThreadPoolExecutor(initializer=lambda: threads.append(get_native_id()))

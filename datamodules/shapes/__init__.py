@@ -1,4 +1,4 @@
-"""The embedded dataset."""
+"""The built-in dataset."""
 
 from datamodules.shapes.datamodule import ShapesDataModule
 

@@ -1,4 +1,4 @@
-"""The embedded dataset: drawn on first use, not downloaded."""
+"""The built-in dataset: drawn on first use, not downloaded."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -71,7 +71,7 @@ class ShapesDataset(SegmentationDataset):
 
 
 class ShapesDataModule(SegmentationDataModule):
-    """The embedded dataset.
+    """The built-in dataset.
 
     Args:
         supervision: Training labels: "clicks", "scribbles" or "full".

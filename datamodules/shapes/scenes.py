@@ -1,4 +1,4 @@
-"""Images of the embedded dataset, the same on every machine.
+"""Images of the built-in dataset, the same on every machine.
 
 Objects of several shapes overlap on a background. The color of an object is random and independent of its class. The
 class determines the outline and a fine pattern, whose period of four pixels averages out on the logits grid. Any two

@@ -1,4 +1,4 @@
-"""``gatedcrf data download``: download a dataset, or say where to get it."""
+"""``gatedcrf data download``: download a dataset, or print where to get it."""
 
 import argparse
 from shlex import quote

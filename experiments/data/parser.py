@@ -51,11 +51,11 @@ def make_parser() -> argparse.ArgumentParser:
 
     show = command("show", "show:run", "draw training images, their labels and augmented crops")
     _add_dataset(show)
-    show.add_argument("--count", type=_positive, default=4, help="images, evenly spread; default %(default)s")
+    show.add_argument("--count", type=_positive, default=4, help="images, evenly spaced; default %(default)s")
     show.add_argument("--crops", type=_positive, default=3, help="augmented crops per image; default %(default)s")
     show.add_argument("--out", type=Path, default="samples.png", help="PNG file to write; default %(default)s")
 
-    download = command("download", "download:run", "download a dataset, or say where to get it and where to put it")
+    download = command("download", "download:run", "download a dataset, or print where to get it and where to put it")
     download.add_argument("dataset", choices=["voc", "sbd", "scribblesup", "clicks", "cityscapes", "coco"])
     download.add_argument("root", type=Path, help="folder of the dataset, later --data.root")
 

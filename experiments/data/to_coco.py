@@ -16,7 +16,7 @@ def run(options: argparse.Namespace) -> None:
     """Convert predicted PNGs to COCO results.
 
     Raises:
-        InputError: A prediction is missing or has another size than its image, or the output file exists.
+        InputError: A prediction is missing or differs in size from its image, or the output file exists.
     """
     check_output(options.out, options.force)
     file = read_coco(options.annotations)

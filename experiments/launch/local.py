@@ -13,7 +13,7 @@ class Job(Protocol):
         """Return ``None`` while the run waits or trains, then its exit status."""
 
     def stop(self) -> str:
-        """End the run or leave it to its queue, and return a message that says which."""
+        """Terminate the run, or leave it in the queue, and return a message that states which was done."""
 
 
 class Launcher(Protocol):

@@ -1,6 +1,6 @@
 """``--launcher slurm``: one batch job per run.
 
-Jobs are no array, so that each run is requeued, canceled, resubmitted and logged on its own. A later call submits only
+Job arrays are not used, so each run is requeued, canceled, resubmitted and logged separately. A later call submits only
 runs that are neither finished nor in the queue.
 """
 

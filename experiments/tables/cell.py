@@ -60,7 +60,7 @@ class Cell:
             configs = [f"--config={config}" for config in (*files, json.dumps(changes))]
             return parse(["fit", *configs, *self.options, f"--config={json.dumps(own)}"])
         except InputError as error:
-            raise InputError(f"{error}\nOptions of gatedcrf fit stand at the end of the command, after --.") from error
+            raise InputError(f"{error}\nPut options of gatedcrf fit at the end of the command, after --.") from error
 
     def _wandb_logger(self) -> dict[str, Any]:
         tags = [self.dataset, self.spec.name.partition(".")[0], self.protocol]

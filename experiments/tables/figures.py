@@ -25,7 +25,7 @@ Picture = NDArray[np.uint8] | NDArray[np.float32]
 
 
 def spread(length: int, count: int) -> list[int]:
-    """Return ``count`` evenly spread indices of a sequence, or all indices if there are fewer."""
+    """Return ``count`` evenly spaced indices of a sequence, or all indices if there are fewer."""
     count = min(count, length)
     return [k * length // count for k in range(count)]
 

@@ -34,7 +34,7 @@ def draw_predictions(runs: Mapping[str, Run | None], count: int = 4, truth: bool
 
     Args:
         runs: Runs by title, at least one. The column of ``None`` is empty and marked as such.
-        count: Number of evenly spread images, one per row.
+        count: Number of evenly spaced images, one per row.
         truth: Draw the ground truth.
         weak: Draw the weak labels.
 
@@ -55,7 +55,7 @@ def draw_predictions(runs: Mapping[str, Run | None], count: int = 4, truth: bool
     indices = [shown[k] for k in spread(len(shown), count)]
     images = [split.image(index) for index in indices]
     labeled = {each.supervision: each.val_split() for each in data if weak and each.supervision != "full"}
-    maps = {"truth": [np.asarray(split.dense_mask(index)) for index in indices]} if truth else {}
+    maps = {"ground truth": [np.asarray(split.dense_mask(index)) for index in indices]} if truth else {}
     for title, run in runs.items():
         if run is None:
             maps[f"{title}\n(no finished run)"] = []
@@ -84,7 +84,7 @@ def draw_kernels(
 
     Args:
         split: Dataset of the images.
-        count: Number of evenly spread images, one per column.
+        count: Number of evenly spaced images, one per column.
         kernel: Kernel on "rgb" and "xy", see :func:`kernel_mosaic`. Fig. 2 has sigma_xy = 12, radius 15 and stride 1;
             the defaults are those of the loss in Sec. 4.1.
         radius: Radius of a window, cells.
@@ -110,7 +110,7 @@ def draw_bandwidths(runs: Mapping[str, Run], count: int = 100) -> Figure:
 
     Args:
         runs: Two runs by title, in Fig. 3 with two bandwidths of the spatial kernel.
-        count: Number of evenly spread validation images to compare.
+        count: Number of evenly spaced validation images to compare.
     """
     data = next(iter(runs.values())).datamodule()
     split = data.val_split()
@@ -126,7 +126,7 @@ def draw_bandwidths(runs: Mapping[str, Run], count: int = 100) -> Figure:
     chosen = [max(gains, key=lambda key: gains[key]), min(gains, key=lambda key: gains[key])]
     white = {
         title: [(maps[place] == label).astype(np.float32) for place, label in chosen]
-        for title, maps in {"truth": truths, **predictions}.items()
+        for title, maps in {"ground truth": truths, **predictions}.items()
     }
     figure, axes = draw_grid({"image": [split.image(indices[place]) for place, _ in chosen], **white})
     for axis, (place, label) in zip(axes[:, 0], chosen, strict=True):

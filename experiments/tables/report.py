@@ -32,7 +32,7 @@ def run(options: argparse.Namespace) -> None:
     pattern = f"*/seed*/{RESULT}"
     found = sorted({path.parents[2] for depth in (pattern, f"*/{pattern}") for path in options.runs.glob(depth)})
     if not found:
-        raise InputError(f"{options.runs} holds no finished run; see: gatedcrf reproduce --help")
+        raise InputError(f"{options.runs} contains no finished run; see: gatedcrf reproduce --help")
     console = open_console()
     tables = [Table.load(name) for name in options.tables]
     for folder in found:
@@ -48,7 +48,7 @@ def open_console() -> Console:
 
 
 def write_table(table: Table, results: Results, console: Console) -> None:
-    """Print a table and write it as Markdown, LaTeX, CSV and PNG beside its runs."""
+    """Print a table and write it as Markdown, LaTeX, CSV and PNG to the folder of its runs."""
     shown = lines(table, results)
     names = {table.specs[cell].name for cell in table.cells(results.dataset)}
     title = f"{table.name}: {results.conditions(names)}"

@@ -28,7 +28,7 @@ def run(options: argparse.Namespace) -> None:
     """Train the unfinished cells of a table, then print and write the table and its pictures.
 
     Raises:
-        InputError: A table, dataset, cell or option is unknown, or a run directory has another configuration.
+        InputError: A table, dataset, cell or option is unknown, or a run directory has a different configuration.
         SystemExit: Status 1 if a cell failed, 130 if interrupted.
     """
     console = open_console()
@@ -50,7 +50,7 @@ def run(options: argparse.Namespace) -> None:
     if any(cell.run.result() for cell in cells):
         _report(table, Results.read(folder), console)
     if failed:
-        console.print(f"Failed: {', '.join(cell.name for cell in failed)}. The same command tries them again.")
+        console.print(f"Failed: {', '.join(cell.name for cell in failed)}. Run the same command to retry.")
         raise SystemExit(1)
 
 
@@ -58,7 +58,7 @@ def prepare(cells: Sequence[Cell]) -> None:
     """Resolve all cells, then write their configurations.
 
     Raises:
-        InputError: A cell cannot be resolved, in which case nothing is written, or its directory holds another run.
+        InputError: A cell cannot be resolved, in which case nothing is written, or its directory holds a different run.
     """
     configs = [cell.resolve() for cell in cells]
     for cell, config in zip(cells, configs, strict=True):
@@ -84,7 +84,7 @@ def _select(table: Table, folder: Path, options: argparse.Namespace) -> list[Cel
                 cell = Cell(spec, *given, options.devices, options.fit_options, options.wandb)
                 cells.setdefault(run.path, cell)  # two cells of Table 5 are one training
     if not cells:
-        raise InputError("No cell is both among --rows and --columns and among --cells.")
+        raise InputError("No cell matches --rows, --columns and --cells together.")
     return list(cells.values())
 
 

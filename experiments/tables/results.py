@@ -35,7 +35,7 @@ class Results:
             seed = int(path.parent.name.removeprefix("seed"))
             runs.setdefault(path.parents[1].name, {})[seed] = Run(path.parent)
         if not runs:
-            raise InputError(f"{folder} holds no finished run; see: gatedcrf reproduce --help")
+            raise InputError(f"{folder} contains no finished run; see: gatedcrf reproduce --help")
         return cls(folder, runs)
 
     @property

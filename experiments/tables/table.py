@@ -19,7 +19,7 @@ Published = dict[str, dict[str, list[float | None]]]
 
 @dataclass(frozen=True)
 class CellSpec:
-    """What a cell trains. Cells with equal names, also of different tables, are one training.
+    """What a cell trains. Cells with the same name share one run per seed, even across tables.
 
     Args:
         supervision: File in ``supervision``.
@@ -82,7 +82,7 @@ class Table:
         return table
 
     def cells(self, dataset: str) -> list[tuple[str, str]]:
-        """Return (row, column) of the cells that the paper reports for a dataset, or for any if it reports none.
+        """Return (row, column) of the cells in the paper for a dataset, or for any dataset if it is not in the paper.
 
         Supervisions that Table 1 lacks for the dataset are left out: Cityscapes has no scribbles.
         """
@@ -122,7 +122,7 @@ class Table:
 
 
 def full_supervision(dataset: str) -> tuple[str, float | None]:
-    """Return the name of the fully supervised training F of W/F, and its published mIoU in percent or ``None``."""
+    """Return the name and the published mIoU (percent, or ``None``) of full supervision, the F in W/F."""
     table = Table.load("table1")
     return table.specs["full", "pCE"].name, table.paper.get(dataset, {}).get("full", [None])[0]
 

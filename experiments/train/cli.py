@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.utilities import rank_zero_only
-from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from datamodules.datamodule import SegmentationDataModule
 from datamodules.io.atomic import atomic_write
@@ -137,7 +137,7 @@ class CLI(LightningCLI):
             checkpoint = run.checkpoint(options["ckpt_path"]) if options["ckpt_path"] else None
             if checkpoints.is_dir() and (checkpoint is None or checkpoint.resolve().parent != checkpoints.resolve()):
                 raise InputError(
-                    f"{run.path} already holds a run. Continue it with --ckpt_path=last, or name another directory "
+                    f"{run.path} already holds a run. Continue it with --ckpt_path=last, or name a different directory "
                     "with --trainer.default_root_dir."
                 )
         options["ckpt_path"] = checkpoint

@@ -22,7 +22,7 @@ RUNTIME_OPTIONS = (
     *("trainer.logger", "trainer.callbacks", "trainer.profiler", "trainer.log_every_n_steps"),
     *("trainer.num_sanity_val_steps", "trainer.enable_progress_bar", "trainer.enable_model_summary"),
 )
-"""Settings that may change when a run continues: where the data lie, workers, logging, callbacks and devices."""
+"""Settings that may change when a run is resumed: data paths, workers, logging, callbacks and devices."""
 
 SCHEDULE_OPTIONS = (
     *("seed_everything", "trainer.max_steps", "trainer.accumulate_grad_batches"),
@@ -53,7 +53,7 @@ def fault_tolerance(config: Mapping[str, Any]) -> list[str]:
 
 
 def find_config(name: str, folder: Path | None = None) -> Path:
-    """Return the path of a configuration, found in ``folder``, by default the working directory, or among the shipped.
+    """Return the path of a configuration file. Search ``folder`` (default: working directory), then the package.
 
     Raises:
         InputError: There is no such file. The message lists the shipped ones.
@@ -100,7 +100,7 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def expand_arguments(args: Sequence[str]) -> list[str]:
-    """Replace each ``-c FILE`` by the files that it is based on and itself, and rename old options.
+    """Expand each ``-c FILE`` to its base files followed by the file, and rename old options.
 
     Args:
         args: Command line. ``-c`` also takes JSON or YAML in braces instead of a file.

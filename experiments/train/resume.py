@@ -1,15 +1,19 @@
-"""Checks before a run continues: intact checkpoints and unchanged settings."""
+"""Checks before a run resumes: intact checkpoints and unchanged settings.
+
+RUNTIME_OPTIONS and SCHEDULE_OPTIONS are in :mod:`experiments.train.configuration`.
+"""
 
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 from zipfile import ZipFile
 
 import torch
 from pytorch_lightning.utilities import rank_zero_only, rank_zero_warn
 
 from datamodules.io.errors import InputError
-from experiments.train.configuration import concerns
+from experiments.train.configuration import RUNTIME_OPTIONS, concerns, differences, fault_tolerance
 from lightning_modules.fault_tolerance.checkpoints import LAST, PREVIOUS
 
 
@@ -23,11 +27,11 @@ def newest_checkpoint(folder: Path) -> Path | None:
     for path in saved:
         if is_whole(path):
             return path
-        _print(f"{path} is truncated or damaged; trying the one before")
+        _print(f"{path} is truncated or damaged; trying the previous one")
     if saved:
         raise InputError(
             f"No checkpoint in {folder} is readable. Remove {' and '.join(path.name for path in saved)} there to start "
-            "from the beginning, or name another directory with --trainer.default_root_dir."
+            "from the beginning, or name a different directory with --trainer.default_root_dir."
         )
     return None
 
@@ -44,6 +48,17 @@ def is_whole(path: Path) -> bool:
     return True
 
 
+def check_settings(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Compare the configuration of a run that continues with the one that it was started with.
+
+    Raises:
+        InputError: Settings other than ``RUNTIME_OPTIONS`` differ, or a callback that exact resume needs.
+    """
+    changed = differences(before, now)
+    refuse(path, {key: changed[key] for key in changed if not concerns(key, RUNTIME_OPTIONS)})
+    refuse(path, differences(fault_tolerance(before), fault_tolerance(now), "trainer.callbacks"))
+
+
 def refuse(path: Path, changed: Mapping[str, str]) -> None:
     """Refuse to continue the run in ``path`` if settings have changed.
 
@@ -54,21 +69,21 @@ def refuse(path: Path, changed: Mapping[str, str]) -> None:
         raise InputError(
             f"{path} was started with other settings:\n"
             + "".join(f"  {key}: {values}\n" for key, values in changed.items())
-            + "Repeat those settings to continue, or choose another directory: --trainer.default_root_dir or --runs."
+            + "Repeat those settings to resume, or choose a different directory: --trainer.default_root_dir or --runs."
         )
 
 
 def announce(checkpoint: Path, changed: Mapping[str, str]) -> None:
-    """Print which runtime options have changed since a checkpoint was saved, and warn of another number of devices."""
+    """Print which runtime options have changed since a checkpoint was saved. Warn if the number of devices has."""
     others = [key for key in changed if not concerns(key, ("ckpt_path", "trainer.default_root_dir"))]
     if "trainer.default_root_dir" in changed:  # which loggers repeat
         others = [key for key in others if not concerns(key, ("trainer.logger",))]
     if others:
-        _print(f"{checkpoint} continues with other values of {', '.join(others)}")
+        _print(f"{checkpoint} resumes with changed values of {', '.join(others)}")
     if any(concerns(key, ("trainer.devices", "trainer.num_nodes")) for key in others):
         rank_zero_warn(
-            "On another number of devices, every step has the same samples, but sums are rounded differently, and "
-            "BatchNorm without synchronization sees other shares of the batch."
+            "The number of devices has changed. Each step has the same samples, but rounding differs, and BatchNorm "
+            "without synchronization uses different per-device batches."
         )
 
 

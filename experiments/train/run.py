@@ -16,15 +16,8 @@ from datamodules.io.errors import InputError
 from datamodules.io.json_files import read_json
 from experiments import RESULT
 from experiments.train.build import build_datamodule, build_model
-from experiments.train.configuration import (
-    RUNTIME_OPTIONS,
-    SCHEDULE_OPTIONS,
-    concerns,
-    differences,
-    fault_tolerance,
-    read_config,
-)
-from experiments.train.resume import announce, is_whole, refuse
+from experiments.train.configuration import SCHEDULE_OPTIONS, concerns, differences, read_config
+from experiments.train.resume import announce, check_settings, is_whole, refuse
 from lightning_modules.weak_segmentation import WeakSegmentation
 
 TAIL = 8192  # bytes of metrics.csv that contain its last line
@@ -59,12 +52,12 @@ class Run:
             InputError: There is none, or it is one of version 0.1.
         """
         if not self._config_file.is_file():
-            raise InputError(f"{self.path} holds no run: it has no config.yaml.")
+            raise InputError(f"{self.path} is not a run directory: it has no config.yaml.")
         config = read_config(self._config_file)
         if "regularizer_weight" not in (config.get("model") or {}):
             raise InputError(
                 f"{self.path} is a run of version 0.1, whose settings had other names. Finish or evaluate it with that "
-                "version, or train again in another directory."
+                "version, or train again in a different directory."
             )
         return config
 
@@ -99,12 +92,9 @@ class Run:
                 lists them.
         """
         if self._config_file.is_file() and self.started:
-            before = self.config
-            changed = differences(before, config)
-            refuse(self.path, {key: changed[key] for key in changed if not concerns(key, RUNTIME_OPTIONS)})
-            refuse(self.path, differences(fault_tolerance(before), fault_tolerance(config), "trainer.callbacks"))
+            check_settings(self.path, self.config, config)
             if checkpoint:
-                announce(checkpoint, changed)
+                announce(checkpoint, differences(self.config, config))
         if checkpoint:
             self._check_origin(checkpoint, config)
 
@@ -113,12 +103,12 @@ class Run:
         origin = Run(checkpoint.resolve().parents[1])
         if origin.path == self.path.resolve():
             if not self._config_file.is_file():
-                raise InputError(f"{self.path} has checkpoints but no config.yaml; choose another directory.")
+                raise InputError(f"{self.path} has checkpoints but no config.yaml; choose a different directory.")
         elif (origin.path / "config.yaml").is_file():
             changed = differences(origin.config, config)
             refuse(origin.path, {key: changed[key] for key in changed if concerns(key, SCHEDULE_OPTIONS)})
         else:
-            rank_zero_warn(f"{checkpoint} is in no run directory, so its batch size and schedule cannot be compared.")
+            rank_zero_warn(f"{checkpoint} is not in a run directory, so batch size and schedule cannot be compared.")
 
     def command(self) -> list[str]:
         """Return the command that starts or continues the training."""

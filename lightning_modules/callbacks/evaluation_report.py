@@ -68,7 +68,7 @@ class EvaluationReport(Callback):
 
 
 def draw_confusion(confusion: NDArray[np.int64], class_names: Sequence[str], title: str) -> Figure:
-    """Draw a confusion matrix, (C, C) with the truth in rows, in percent of each row. Rows without pixels are gray."""
+    """Draw a (C, C) confusion matrix with ground truth in rows, in percent of the row. Rows without pixels are gray."""
     pixels = np.broadcast_to(confusion.sum(axis=1, keepdims=True), confusion.shape)
     percent = np.ma.array(100 * confusion / np.maximum(pixels, 1), mask=pixels == 0)
     side = 2 + 0.34 * len(class_names)  # inches
@@ -78,7 +78,7 @@ def draw_confusion(confusion: NDArray[np.int64], class_names: Sequence[str], tit
     axes.xaxis.tick_top()
     axes.set_xticks(range(len(class_names)), class_names, rotation=90)
     axes.set_yticks(range(len(class_names)), class_names)
-    axes.set_title(f"{title}\nrows: truth, columns: prediction, percent of the row")
+    axes.set_title(f"{title}\nrows: ground truth, columns: prediction, percent of each row")
     for row, column in np.argwhere(percent.filled(0) >= 0.5):
         value = percent[row, column]
         axes.text(column, row, f"{value:.0f}", ha="center", va="center", color="white" if value > 50 else "black")

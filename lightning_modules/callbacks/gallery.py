@@ -31,7 +31,7 @@ class _Gallery(Callback):
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
     ) -> None:
-        """Draw the first image of a batch if it is one of ``count`` evenly spread ones of process 0."""
+        """On process 0, draw the first image of each of ``count`` evenly spaced batches."""
         batches = int(trainer.num_val_batches[0])
         shown = batch_idx in {k * batches // self.count for k in range(self.count)}
         if shown and trainer.is_global_zero and not trainer.sanity_checking:
@@ -51,7 +51,7 @@ class _Gallery(Callback):
 
 
 class PredictionGallery(_Gallery):
-    """Writes predictions of evenly spread validation images as indexed PNGs to ``gallery``.
+    """Writes predictions of evenly spaced validation images as indexed PNGs to ``gallery``.
 
     W&B gets panels of image, target and prediction.
 
@@ -69,10 +69,11 @@ class PredictionGallery(_Gallery):
 
 
 class KernelGallery(_Gallery):
-    """Draws the kernels K_ab of Eq. 1 on evenly spread validation images, as PNGs in ``kernels`` and W&B panels.
+    """Draws the kernels K_ab of Eq. 1 on evenly spaced validation images, as PNGs in ``kernels`` and W&B panels.
 
     Kernels do not depend on the weights, so they are drawn once. A picture shows the image and the windows of its
-    anchors side by side. White is a high kernel value: another label than the anchor's is expensive there.
+    anchors side by side. White marks high kernel values, where a label that differs from the anchor's is penalized
+    most.
 
     Args:
         count: Number of images.
@@ -109,7 +110,7 @@ def logged_step(trainer: Trainer) -> int:
 
 
 def _draw_kernels(module: WeakSegmentation, image: Tensor) -> Picture:
-    """Return the part of the image that the windows cover, and its kernels beside it; empty if no window fits."""
+    """Return the image, cropped to whole windows, next to its kernels; empty if no window fits."""
     draw = getattr(module.regularizer, "draw_kernels", None)
     if draw is None:
         return NOTHING

@@ -33,7 +33,7 @@ class Throughput(Callback):
     """Logs images per second over all devices, and the GPU's peak memory in GiB.
 
     With the profiler :class:`DataWait`, the fraction of time spent waiting for data is logged too. All values cover the
-    steps since the last logged one, without validations and the step after each. Only the host's clock is read, without
+    steps since the last log, excluding validation and the first step after it. Only the host's clock is read, without
     waiting for the GPU, which is at most a few steps behind.
     """
 
@@ -43,7 +43,7 @@ class Throughput(Callback):
         self._images, self._seconds, self._waiting = 0, 0.0, 0.0
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Leave the validation out."""
+        """Exclude validation from the measured time."""
         self._step_end = None
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, _: Any, batch: Any, *__: Any) -> None:
@@ -66,7 +66,7 @@ class Throughput(Callback):
 
 
 class LabelCount(Callback):
-    """Logs the number of labeled pixels in the batch of all devices, and their fraction of all pixels."""
+    """Logs the number and the fraction of labeled pixels in the global batch."""
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, _: Any, batch: Any, *__: Any) -> None:
         """Count on the device, in logged steps only."""

@@ -112,7 +112,7 @@ class RegularCheckpoint(Checkpoint):
         self._save(trainer)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Save the state before a step that is not finite, which all processes refuse."""
+        """After a non-finite loss or gradient, save the state from before that step."""
         if isinstance(exception, NonFiniteError) and self._progress is not None:
             self._restore_progress = True
             self._save(trainer)

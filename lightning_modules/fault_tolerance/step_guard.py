@@ -19,8 +19,8 @@ class NonFiniteError(FloatingPointError):
 class StepGuard(Callback):
     """Stops all processes before an optimizer step if the loss or gradient of any of them is not finite.
 
-    It then restores the buffers that the forward pass has changed, such as BatchNorm statistics. In float16, infinite
-    gradients are part of the search for the loss scale, so they stop a run only once the scale is below 1. The check
+    It then restores the buffers that the forward pass has changed, such as BatchNorm statistics. With float16, infinite
+    gradients are expected while the loss scale adapts, so they stop the run only if the scale falls below 1. The check
     synchronizes with the device once per step.
 
     Attributes:
@@ -78,7 +78,10 @@ class StepGuard(Callback):
             raise NonFiniteError(f"The {what} of step {trainer.global_step + 1} is not finite. Its samples: {samples}.")
 
     def _sample_names(self, processes: int, finite_loss: bool) -> str:
-        """Name the samples of processes with a bad loss; for a bad gradient, which is an average, those of all."""
+        """Return the names of the samples on processes with a non-finite loss.
+
+        If only the gradient is non-finite, return the names on all processes, since gradients are averaged.
+        """
         shares = [(finite_loss, self._names)]
         if processes > 1:
             shares *= processes

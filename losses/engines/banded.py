@@ -1,8 +1,8 @@
 """Engine for CPUs: S = W y as products of small banded matrices.
 
-The images become one long row of pixels, with r closed pixels between the rows of an image. For a distance dy between
+The images are flattened into one row of pixels, with r masked pixels between image rows. For a distance dy between
 rows, a banded (T + 2r, T) matrix of weights connects a tile of T pixels to the T + 2r pixels dy rows away. S = W y is
-then a batch of matrix products that read the predictions once per dy. The weights for dy also serve -dy.
+then a batch of matrix products that read the predictions once per dy. The weights for dy are reused for -dy.
 
 A pixel costs (2r + 1) (T + 2r) C multiply-adds instead of (2r + 1)^2 C: 2.4 times as many at r = 5 and T = 16, but at
 the speed of matrix products. They take a third of the time; computing the weights takes the rest.
@@ -40,7 +40,7 @@ def gated_filter(probs: Tensor, values: Tensor, neighborhood: Neighborhood, cons
 
 def _blocks(count: int, height: int, width: int, radius: int) -> Iterator[tuple[slice, slice]]:
     """Yield the images and rows of blocks of about ``BLOCK`` pixels with padding: several images, or rows of one."""
-    rows = min(height, max(BLOCK // (width + radius) - 2 * radius, 4 * radius))  # 2r rows are computed in vain
+    rows = min(height, max(BLOCK // (width + radius) - 2 * radius, 4 * radius))  # 2r rows are computed and discarded
     images = max(1, BLOCK // ((height + 2 * radius) * (width + radius)))
     for first in range(0, count, images):
         for top in range(0, height, rows):

@@ -18,6 +18,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from losses.errors import ArgumentError
 from losses.kernels import Neighborhood
 
 ROWS = 2  # with more rows, the sums of 32 classes do not fit into the registers
@@ -30,17 +31,17 @@ def gated_filter(probs: Tensor, values: Tensor, neighborhood: Neighborhood, cons
     With features in float32, ``probs`` and ``values`` may be half precision; S has their dtype, the energy is float32.
 
     Raises:
-        ValueError: If the tensors are on a CPU, or an image has 2^31 elements or more.
+        ArgumentError: If the tensors are on a CPU, or an image has 2^31 elements or more.
     """
     features, source, destination, mixture, radius, sign = neighborhood
     if not probs.is_cuda and isinstance(_filter_kernel, triton.JITFunction):
-        raise ValueError(
+        raise ArgumentError(
             f"The engine 'fused' needs a GPU and probs is on {probs.device}; use engine='auto', or "
             "interpret it slowly: set TRITON_INTERPRET=1 before starting Python."
         )
     n, classes, height, width = probs.shape
     if max(classes, features.shape[1]) * height * width >= 2**31:
-        raise ValueError(
+        raise ArgumentError(
             f"An image of shape {tuple(probs.shape[1:])} with {features.shape[1]} features has 2^31 elements or more; "
             "compute the loss of smaller crops."
         )
@@ -122,8 +123,9 @@ def _filter_kernel(
     source += image * pixels
     destination += image * pixels
 
-    # Every tensor is (rows, channels, lanes) or broadcasts to it, and a lane is a thread: one layout and no shuffles.
-    # The sizes must not be specialized: Triton gives loads of known alignment another layout.
+    # All tensors have, or broadcast to, the shape (rows, channels, lanes), with one thread per lane. They share one
+    # layout, so threads exchange no data. Sizes are not specialized, because Triton would choose a different layout
+    # for loads of known alignment.
     row = tl.arange(0, rows)[:, None, None]
     channel = block * block_size + tl.arange(0, block_size)[None, :, None]
     lane = tl.arange(0, lanes_x * lanes_y)[None, None, :]

@@ -1,8 +1,8 @@
 """Engine for any device: S = W y by shifted slices of the image.
 
 The weights w_ab = K_ab (G_ab + G_ba) are symmetric, so each pair of pixels is visited once, in 60 shifts at r = 5. Only
-maps of one channel are stored, nothing of the size of the window. The time goes into memory traffic: 3 C values per
-ordered pair.
+single-channel maps are stored; memory does not grow with the window. The engine is bound by memory bandwidth: 3 C
+values per ordered pair.
 """
 
 from collections.abc import Iterator
@@ -83,7 +83,7 @@ def pair_energy(probs: Tensor, filtered: Tensor, total: Tensor, constant: int) -
 
 
 def pairs(radius: int, height: int, width: int) -> Iterator[tuple[int, int, Window, Window]]:
-    """Yield (dy, dx, a, b) for one of each two opposite offsets; a and b slice the two ends of all its pairs."""
+    """Yield (dy, dx, a, b) for one offset of each opposite pair; slices a and b select the paired pixels."""
     for dy, dx in product(range(min(radius + 1, height)), range(-radius, radius + 1)):
         if (dy > 0 or dx > 0) and abs(dx) < width:
             a = (..., slice(0, height - dy), slice(max(0, -dx), width - max(0, dx)))

@@ -1,4 +1,4 @@
-"""Reference engine: the tensor form of Sec. 6.2, Eqs. 6 to 9 and 11."""
+"""Reference engine: the tensor form of Sec. 6.2. Eqs. 6 to 9 and 11 are written out here."""
 
 from collections.abc import Mapping, Sequence
 
@@ -29,7 +29,7 @@ def pairwise_energy(
         radius: r, pixels.
         compatibility: mu, (C, C). ``None`` is the Potts model in the form of Eq. 11.
         source: m^src, 0 or 1, (N, 1, H, W).
-        destination: m^dst, likewise.
+        destination: m^dst, same format as ``source``.
     """
     n, _, h, w = probs.shape
     side = 2 * radius + 1

@@ -114,9 +114,9 @@ def test_epsilon_outside_of_0_to_1_is_refused(epsilon: float) -> None:
         GatedCRFLoss(epsilon=epsilon)
 
 
-def test_kernel_that_never_fades_has_no_radius() -> None:
+def test_kernel_that_does_not_decay_has_no_radius() -> None:
     kernels = [GaussianKernel(), GaussianKernel({"depth": 0.5})]
-    with pytest.raises(ValueError, match=r"'depth': 0\.5.*no bandwidth for 'xy'.*give the radius"):
+    with pytest.raises(ValueError, match=r"'depth': 0\.5.*no bandwidth for 'xy'.*pass radius"):
         radius_for(kernels, 0.05)
 
 

@@ -210,7 +210,7 @@ RLE = {"size": [H, W], "counts": [H * W]}
         ),
         ({"segmentation": {**RLE, "counts": [3, 4]}}, "annotation 7 has RLE .* does not fill its image"),
         ({"segmentation": {**RLE, "counts": [3, -4, H * W + 1]}}, "does not fill its image"),
-        ({"segmentation": {**RLE, "counts": "P1"}}, "does not fill its image"),  # stray memory to pycocotools
+        ({"segmentation": {**RLE, "counts": "P1"}}, "does not fill its image"),  # uninitialized to pycocotools
         ({"segmentation": {**RLE, "counts": "PPPPPPPPPPPP1"}}, "malformed"),
         ({"segmentation": {**RLE, "counts": "Ph0o"}}, "malformed"),  # the whole image, then half a number
         ({"segmentation": {**RLE, "counts": "é"}}, "malformed"),
@@ -283,7 +283,7 @@ def test_unsuitable_categories_are_refused(coco: Open, write: Write, tmp_path: P
     with pytest.raises(ValueError, match="has 1 classes; expected 2 to 254"):
         CocoDataModule("images", train, val, background=False)
     named = str(write(name="val.json", categories=[{"id": 0, "name": "background"}, *CATEGORIES]))
-    with pytest.raises(ValueError, match=r"category 'background' besides class 0.*background=false"):
+    with pytest.raises(ValueError, match=r"category 'background', the name of class 0.*background=false"):
         CocoDataModule("images", train, named)
     assert CocoDataModule("images", train, named, background=False).class_names == ["background", "dog", "cat"]
 

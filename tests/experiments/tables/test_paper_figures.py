@@ -38,7 +38,8 @@ def test_predictions_are_those_of_the_last_weights(run: Run) -> None:
 def test_each_row_is_an_image_its_truth_and_its_predictions(run: Run) -> None:
     split = run.datamodule().val_split()
     figure = draw_predictions({"clicks": run, "full": None}, count=2)
-    assert [axis.get_title() for axis in figure.axes[:4]] == ["image", "truth", "clicks", "full\n(no finished run)"]
+    titles = ["image", "ground truth", "clicks", "full\n(no finished run)"]
+    assert [axis.get_title() for axis in figure.axes[:4]] == titles
     for row, index in enumerate(spread(len(split), 2)):
         image, truth, prediction, nothing = pictures(figure)[4 * row : 4 * row + 4]
         np.testing.assert_array_equal(image[0], split.image(index))
@@ -51,7 +52,7 @@ def test_weak_labels_stand_between_the_image_and_its_truth(run: Run) -> None:
     """All clicks are drawn on the image itself, in their colors."""
     split = run.datamodule().val_split()
     figure = draw_predictions({"clicks\npCE": run}, count=1, weak=True)
-    assert [axis.get_title() for axis in figure.axes] == ["image", "clicks", "truth", "clicks\npCE"]
+    assert [axis.get_title() for axis in figure.axes] == ["image", "clicks", "ground truth", "clicks\npCE"]
     np.testing.assert_array_equal(pictures(figure)[1][0], split.image(0))
     labels = split.weak_labels(0)
     assert isinstance(labels, list)

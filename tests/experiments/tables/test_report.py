@@ -126,4 +126,4 @@ def test_plot_draws_one_point_per_row_and_higher_values_above(tmp_path: Path) ->
 def test_a_folder_without_runs_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(["table", str(tmp_path)])
-    assert "holds no finished run" in capsys.readouterr().err
+    assert "contains no finished run" in capsys.readouterr().err

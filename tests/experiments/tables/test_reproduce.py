@@ -168,8 +168,8 @@ def test_dry_run_writes_configurations_and_prints_commands_that_run(
     ("arguments", "message"),
     [
         (["--cells", "boxes/*"], "clicks/pCE"),
-        (["--rows", "clicks", "--cells", "full/pCE"], "No cell is both"),
-        (["--dataset", "voc"], "--data.root must be given.\nOptions of gatedcrf fit stand at the end of the command"),
+        (["--rows", "clicks", "--cells", "full/pCE"], "No cell matches"),
+        (["--dataset", "voc"], "--data.root must be given.\nPut options of gatedcrf fit at the end of the command"),
         (["--", "--seed_everything=7"], "--seed_everything=7: each cell has its own"),  # or all seeds would be equal
         (["--", "--trainer.max_step=7"], "Did you mean trainer.max_steps?"),
         (["--seeds", "0"], "--seeds is 0; it must be at least 1"),

@@ -275,7 +275,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_previous_one(
     last.write_bytes({"truncated": content[: len(content) // 2], "empty": b""}.get(damage, bytes(content)))
     fit("--ckpt_path=last", run=run)
     printed = capsys.readouterr().err
-    assert f"{last} is truncated or damaged; trying the one before" in printed
+    assert f"{last} is truncated or damaged; trying the previous one" in printed
     assert load(run / "checkpoints" / "previous.ckpt")["global_step"] == 2  # not the damaged one
     assert_same_weights(run, finished, "last")
 
@@ -298,10 +298,10 @@ def test_changed_runtime_options_are_named_and_other_devices_warn(
     config = run.config
     config["trainer"] |= {"devices": 2, "callbacks": []}
     checkpoint = run.path / "checkpoints" / "last.ckpt"
-    with pytest.warns(UserWarning, match="another number of devices"):
+    with pytest.warns(UserWarning, match="number of devices has changed"):
         run.prepare(config, checkpoint)
     printed = capsys.readouterr().err
-    assert f"{checkpoint} continues with other values of trainer.devices, trainer.callbacks" in printed
+    assert f"{checkpoint} resumes with changed values of trainer.devices, trainer.callbacks" in printed
     assert run.config == config
 
 
