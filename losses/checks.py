@@ -83,7 +83,7 @@ def inputs(
 
 
 def values(probs: Tensor, features: Mapping[str, Tensor]) -> None:
-    """Raise :class:`ArgumentError` if predictions are not probabilities or features are not finite. Reads all values."""
+    """Raise :class:`ArgumentError` if predictions are not probabilities or features are not finite."""
     for name, x in {"probs": probs, **{f"features[{name!r}]": x for name, x in features.items()}}.items():
         if not x.isfinite().all():
             remedy = "; pass logits.softmax(dim=1)" if name == "probs" else " at open gates; close both gates there"

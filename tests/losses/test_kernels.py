@@ -26,7 +26,7 @@ def test_bandwidth_that_is_not_positive_is_refused(sigma: float) -> None:
 
 
 def test_kernel_without_a_bandwidth_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"at least one bandwidth, for example sigma=\{'rgb'"):
+    with pytest.raises(ValueError, match=r"give a bandwidth, for example sigma=\{'rgb'"):
         GaussianKernel({})
 
 

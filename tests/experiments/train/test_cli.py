@@ -76,6 +76,8 @@ def test_predict_writes_class_indices(finished: Path, tmp_path: Path) -> None:
         ("--trainer.max_steps=lots", "lots"),
         ("--data.supervision=boxes", "this dataset has clicks, scribbles, full"),
         ("--model.regularizer.radius=0", "radius is 0"),
+        ("--model.regularizer.kernels=[{sigma: {depth: 0.1}}]", "depth"),  # seen at the first step only
+        ("--trainer.accelerator=gpu", "gpu") if not torch.cuda.is_available() else ("--trainer.devices=0", "0"),
         ("--model.regularizer.radiuss=3", "radiuss"),
         ("--data.augmentation.crop=big", "big"),
         ("--config=nope.yaml", "Shipped with the package"),

@@ -296,13 +296,39 @@ def test_changed_runtime_options_are_named_and_other_devices_warn(
 ) -> None:
     run = Run(shutil.copytree(two, tmp_path / "run"))
     config = run.config
-    config["trainer"] |= {"devices": 2, "callbacks": []}
+    config["trainer"] |= {"devices": 2, "callbacks": config["trainer"]["callbacks"][1:]}  # without the progress bar
     checkpoint = run.path / "checkpoints" / "last.ckpt"
     with pytest.warns(UserWarning, match="number of devices has changed"):
-        run.prepare(config, checkpoint)
+        run.check(config, checkpoint)
     printed = capsys.readouterr().err
     assert f"{checkpoint} resumes with changed values of trainer.devices, trainer.callbacks" in printed
-    assert run.config == config
+
+
+def test_run_does_not_continue_without_the_callbacks_of_exact_resume(
+    fit: Any, stopped: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        fit("--trainer.callbacks=null", "--ckpt_path=last", run=stopped)
+    error = capsys.readouterr().err
+    assert "trainer.callbacks: ['lightning_modules.fault_tolerance." in error
+    assert "[] now" in error
+
+
+def test_moved_run_continues_where_it_is(fit: Any, stopped: Path, finished: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(stopped, tmp_path / "moved")
+    main(["fit", "-c", str(run / "config.yaml"), "--ckpt_path=last"])
+    assert_same_weights(run, finished, "last")
+    assert Run(run).config["trainer"]["default_root_dir"] == str(run)
+    assert not (stopped / RESULT).exists()
+
+
+def test_run_that_began_from_another_checkpoint_is_not_started_over(
+    fit: Any, stopped: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = fit(f"--ckpt_path={stopped / 'checkpoints/last.ckpt'}", run=tmp_path / "run")
+    with pytest.raises(SystemExit, match="2"):
+        main(["fit", "-c", str(run / "config.yaml")])
+    assert "already holds a run. Continue it with --ckpt_path=last" in capsys.readouterr().err
 
 
 def test_missing_checkpoint_is_refused(fit: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -317,7 +343,7 @@ def test_a_damaged_checkpoint_given_by_name_is_refused(
     (tmp_path / "some.ckpt").write_bytes(b"PK")
     with pytest.raises(SystemExit, match="2"):
         fit(f"--ckpt_path={tmp_path / 'some.ckpt'}", run=tmp_path / "run")
-    assert f"{tmp_path / 'some.ckpt'} is truncated or damaged. Continue from another" in capsys.readouterr().err
+    assert f"{tmp_path / 'some.ckpt'} is truncated or damaged. Pass another checkpoint" in capsys.readouterr().err
 
 
 def test_a_run_that_diverges_ends_with_its_samples_and_sound_weights(fit: Any, tmp_path: Path) -> None:
