@@ -2,6 +2,7 @@
 
 import csv
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -73,6 +74,7 @@ def test_two_processes_train_as_one(
     two: tuple[Run, str], finished: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Each step has the same samples and loss, and the weights are equal up to rounding."""
+    caplog.set_level(logging.INFO, "pytorch_lightning")  # benchmarks raise it for their process
     main(["fit", "-c", str(finished / "config.yaml"), f"--trainer.default_root_dir={tmp_path}", *OPTIONS])
     assert "Samples per step: 4 per device x 1 devices x 1 batches = 4" in caplog.text
     assert "Samples per step: 2 per device x 2 devices x 1 batches = 4" in two[1]
