@@ -48,8 +48,8 @@ def is_whole(path: Path) -> bool:
     return True
 
 
-def check_settings(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Compare the configuration of a run that continues with the one that it was started with.
+def check_settings(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, str]:
+    """Compare the configuration of a run that continues with the one that it was started with; return what changed.
 
     Raises:
         InputError: Settings other than ``RUNTIME_OPTIONS`` differ, or a callback that exact resume needs.
@@ -57,6 +57,7 @@ def check_settings(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]
     changed = differences(before, now)
     refuse(path, {key: changed[key] for key in changed if not concerns(key, RUNTIME_OPTIONS)})
     refuse(path, differences(fault_tolerance(before), fault_tolerance(now), "trainer.callbacks"))
+    return changed
 
 
 def refuse(path: Path, changed: Mapping[str, str]) -> None:

@@ -92,9 +92,9 @@ class Run:
                 lists them.
         """
         if self._config_file.is_file() and self.started:
-            check_settings(self.path, self.config, config)
+            changed = check_settings(self.path, self.config, config)
             if checkpoint:
-                announce(checkpoint, differences(self.config, config))
+                announce(checkpoint, changed)
         if checkpoint:
             self._check_origin(checkpoint, config)
 
