@@ -18,10 +18,12 @@ class LockedError(InputError):
     """Another process trains in a run directory."""
 
 
-def lock(folder: Path) -> IO[str]:
+def lock(folder: Path, patience_s: float | None = None) -> IO[str]:
     """Lock a run directory against other processes while the returned file is open.
 
-    A requeued SLURM job waits up to 5 minutes for the lock of its dead predecessor.
+    Args:
+        folder: The directory. It may not exist yet.
+        patience_s: Seconds to wait for another process; ``None`` for 2, or for 300 in a requeued SLURM job.
 
     Raises:
         LockedError: Another process trains here, for example one left behind by a killed ``gatedcrf reproduce``.
@@ -29,14 +31,16 @@ def lock(folder: Path) -> IO[str]:
     folder.mkdir(parents=True, exist_ok=True)
     file = (folder / "lock").open("a")
     requeued = os.environ.get("SLURM_RESTART_COUNT", "0") != "0"
-    deadline = time.monotonic() + (REQUEUED_PATIENCE_S if requeued else PATIENCE_S)
+    if patience_s is None:
+        patience_s = REQUEUED_PATIENCE_S if requeued else PATIENCE_S
+    deadline = time.monotonic() + patience_s
     announce = requeued
     while not _acquire(file):
-        if time.monotonic() > deadline:
+        if time.monotonic() >= deadline:
             file.close()
             raise LockedError(f"Another process trains in {folder}. Wait for it or end it, then try again.")
         if announce:
-            sys.stderr.write(f"gatedcrf: {folder} is locked; waiting up to {REQUEUED_PATIENCE_S:.0f} s\n")
+            sys.stderr.write(f"gatedcrf: {folder} is locked; waiting up to {patience_s:.0f} s\n")
             announce = False
         time.sleep(INTERVAL_S)
     return file

@@ -66,6 +66,11 @@ class Run:
         """Whether the run has checkpoints, a submitted SLURM job or a result, and so a fixed configuration."""
         return any((self.path / name).exists() for name in ("checkpoints", "job.sbatch", RESULT))
 
+    @property
+    def has_config(self) -> bool:
+        """Whether a configuration is saved."""
+        return self._config_file.is_file()
+
     def holds(self, config: Mapping[str, Any]) -> bool:
         """Return whether this very configuration is saved."""
         return self._config_file.is_file() and self.config == config
@@ -114,9 +119,9 @@ class Run:
         """Return the command that starts or continues the training."""
         return [sys.executable, "-m", "experiments.cli", "fit", f"--config={self._config_file}"]
 
-    def lock(self) -> IO[str]:
+    def lock(self, patience_s: float | None = None) -> IO[str]:
         """See :func:`experiments.train.lock.lock`."""
-        return lock(self.path)
+        return lock(self.path, patience_s)
 
     def is_locked(self) -> bool:
         """See :func:`experiments.train.lock.is_locked`."""
