@@ -19,10 +19,12 @@ from experiments import RESULT
 from experiments.train.configuration import BASE, expand_arguments
 from experiments.train.exit_status import exit_status
 from experiments.train.parser import Parser, SaveConfig, brief
+from experiments.train.preset import AUTO, add_preset
 from experiments.train.resume import newest_checkpoint
 from experiments.train.run import Run
 from lightning_modules.callbacks import PredictionWriter
 from lightning_modules.fault_tolerance import stop_signals
+from lightning_modules.fault_tolerance.checkpoint_io import finish_writing
 from lightning_modules.inference import WHOLE_IMAGE, Inference
 from lightning_modules.weak_segmentation import WeakSegmentation
 from losses.errors import ArgumentError
@@ -63,14 +65,17 @@ class CLI(LightningCLI):
         return {self.command: LightningCLI.subcommands()[self.command]}
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Parse base.yaml, then the command line with all files expanded."""
+        """Parse base.yaml, the preset, then the command line with all files expanded."""
         command, *options = args
-        self.config = parser.parse_args([command, *expand_arguments([f"--config={BASE}", *options])])
+        base, given = expand_arguments([f"--config={BASE}"]), expand_arguments(options)
+        self.config = parser.parse_args([command, *base, *add_preset(given)])
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add ``predictions`` and ``base``, and link arguments to the seed and the dataset."""
+        """Add ``predictions``, ``base`` and ``preset``, and link arguments to the seed and the dataset."""
         parser.add_lightning_class_args(PredictionWriter, "predictions")
         parser.add_argument("--base", type=list[str] | str | None, default=None, help="Files that this file changes.")
+        text = "File of presets/ with fast settings, or none for exact float32; auto: gpu on a GPU, none on a CPU."
+        parser.add_argument("--preset", type=str, default=AUTO, help=text)
         parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=int)
         parser.link_arguments("data.num_classes", "model.network.init_args.num_classes", apply_on="instantiate")
         parser.link_arguments("data.class_names", "model.class_names", apply_on="instantiate")
@@ -164,6 +169,7 @@ class CLI(LightningCLI):
             trainer.validate(model, datamodule=self.datamodule, verbose=False)
             if model.best.step == trainer.max_steps:
                 trainer.save_checkpoint(path / "checkpoints" / "best.ckpt")
+                finish_writing(trainer)
         if trainer.is_global_zero:
             result = model.evaluation.summary() | model.best.summary() | {"steps": trainer.max_steps}
             atomic_write(path / RESULT, json.dumps(result, indent=2) + "\n")

@@ -14,7 +14,7 @@ from pytorch_lightning.utilities import rank_zero_only, rank_zero_warn
 
 from datamodules.io.errors import InputError
 from experiments.train.configuration import RUNTIME_OPTIONS, concerns, differences, fault_tolerance
-from lightning_modules.fault_tolerance.checkpoints import LAST, PREVIOUS
+from lightning_modules.fault_tolerance.checkpoint_io import LAST, PREVIOUS
 
 
 def newest_checkpoint(folder: Path) -> Path | None:

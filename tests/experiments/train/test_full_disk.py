@@ -29,7 +29,7 @@ def test_what_was_saved_survives_and_the_run_continues(
 ) -> None:
     """There is no space for the second checkpoint in addition to the best one."""
     run = disk / "run"
-    options = ("--trainer.callbacks.every_n_steps=1", "--ckpt_path=last")
+    options = ("--trainer.callbacks.every_n_minutes=0", "--ckpt_path=last")
     with pytest.raises(SystemExit) as ended:
         fit(*options, run=run)
     assert f"No checkpoint could be saved in {run / 'checkpoints'} (No space left on device)" in str(ended.value.code)

@@ -71,7 +71,7 @@ def two(fit: Fit, send: Send, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same, with checkpoints of the last two steps."""
     run = tmp_path_factory.mktemp("two") / "run"
     with pytest.raises(SystemExit, match="143"):
-        fit("--trainer.callbacks.every_n_steps=1", send(signal.SIGTERM, 2), run=run)
+        fit("--trainer.callbacks.every_n_minutes=0", send(signal.SIGTERM, 2), run=run)
     assert [load(run / "checkpoints" / f"{name}.ckpt")["global_step"] for name in ("last", "previous")] == [3, 2]
     return run
 

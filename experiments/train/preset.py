@@ -1,0 +1,55 @@
+"""The preset of a run: fast settings that apply before the user's own, ``presets/gpu.yaml`` on a GPU."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from experiments.train.configuration import find_config
+
+AUTO, NONE = "auto", "none"
+
+
+def add_preset(arguments: Sequence[str]) -> list[str]:
+    """Return expanded arguments that begin with the settings of their preset.
+
+    "auto" becomes "gpu" if this process has a GPU and may use it, and "none" otherwise. The resolved name is the last
+    argument.
+
+    Args:
+        arguments: Options of a command, with each file expanded, see
+            :func:`experiments.train.configuration.expand_arguments`.
+
+    Raises:
+        InputError: There is no such preset.
+    """
+    name = str(_last(arguments, "preset", AUTO))
+    if name == AUTO:
+        may_use = _last(arguments, "trainer.accelerator", AUTO) in (AUTO, "gpu", "cuda")
+        name = "gpu" if may_use and torch.cuda.is_available() else NONE
+    settings = [] if name == NONE else ["--config", str(find_config(f"presets/{name}.yaml"))]
+    if name == "gpu" and torch.cuda.is_available() and not torch.cuda.is_bf16_supported(including_emulation=False):
+        settings.append("--trainer.precision=32-true")
+    return [*settings, *arguments, f"--preset={name}"]
+
+
+def _last(arguments: Sequence[str], key: str, default: str) -> Any:
+    """Return the value of an option that is in force: the last one, in files or on the command line."""
+    found: Any = default
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        option, equals, value = argument.partition("=")
+        if option == f"--{key}":
+            found = value if equals else following
+        elif argument == "--config":
+            found = _get(following, key, found)
+    return found
+
+
+def _get(config: str, key: str, default: Any) -> Any:
+    """Return a value of a file, or of YAML text."""
+    value = yaml.safe_load(config if config.startswith("{") or "\n" in config else Path(config).read_text())
+    for name in key.split("."):
+        value = value.get(name) if isinstance(value, dict) else None
+    return default if value is None else value
