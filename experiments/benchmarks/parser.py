@@ -34,8 +34,8 @@ def make_parser() -> argparse.ArgumentParser:
     train.add_argument("--sizes", nargs="+", metavar="SIZE", choices=TRAIN_SIZES, help=text)
     text = f"variants of a step, default all: {', '.join(VARIANTS)}"
     train.add_argument("--rows", nargs="+", metavar="ROW", choices=VARIANTS, default=list(VARIANTS), help=text)
-    text = "steps of each run with and without Lightning, default %(default)s"
-    train.add_argument("--steps", type=_at_least(WARMUP + 2), default=32, help=text)
+    text = "steps of each run with and without Lightning, default: 300 on a GPU, 32 on a CPU"
+    train.add_argument("--steps", type=_at_least(WARMUP + 2), help=text)
     text = "loader processes; default: 8 on a GPU, 1 on a CPU"
     train.add_argument("--num_workers", type=_at_least(0), help=text)
     return parser
