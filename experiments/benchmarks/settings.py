@@ -96,3 +96,6 @@ VARIANTS = {
     "tensor_form": Variant(engine="tensor"),
     "segmentation_models": Variant(network="segmentation_models"),
 }
+
+GPU_PARTS = {"tests": 200, "loss": 160, "train": 200, "data": 40, "tune": 60, "table": 120}
+"""Time limits of the parts of ``gatedcrf benchmark gpu``, seconds. With the time to stop them, they are 15 minutes."""

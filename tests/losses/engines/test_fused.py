@@ -22,6 +22,7 @@ TWO = mix(
 )
 WIDE = mix([GaussianKernel({"depth": 0.8, "xy": 2.0}), GaussianKernel({"f": 4.0})], {"f": 9, "depth": 1})
 POSITION = mix([GaussianKernel({"xy": 1.5}, 0.3)], {})
+pytestmark = pytest.mark.gpu
 Filter = Callable[..., tuple[Tensor, Tensor]]
 Input = Callable[..., tuple[Tensor, Tensor, Neighborhood]]
 TENSORS = ("features", "source", "destination")
