@@ -44,7 +44,7 @@ def make_module(regularizer: nn.Module = REGULARIZER) -> WeakSegmentation:
 
 
 def make_trainer(device: str, folder: Path, precision: str = "32-true", **options: Any) -> pl.Trainer:
-    quiet = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")
+    quiet = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary", "use_distributed_sampler")
     options |= dict.fromkeys(quiet, False) | {"accelerator": {"cpu": "cpu", "cuda": "gpu"}[device], "devices": 1}
     if precision == "16-mixed":
         scaler = torch.amp.GradScaler(device, init_scale=16.0)  # so that no step is left out
