@@ -34,6 +34,7 @@ class RegularCheckpoint(Checkpoint):
         self._saved_at = 0  # step of the last checkpoint
         self._saved_time = 0.0  # seconds
         self._flags = Flags()  # of this step
+        self._stop = 0  # signal that ends the run
         self._between_steps = False  # false between batches that are accumulated into one step
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -50,7 +51,7 @@ class RegularCheckpoint(Checkpoint):
                 f"The processes continue at different steps: {', '.join(map(str, steps))}. Start again when "
                 f"{trainer.default_root_dir} has the same files on all machines."
             )
-        self._saved_at, self._saved_time, self._flags = steps[0], monotonic(), Flags()
+        self._saved_at, self._saved_time, self._flags, self._stop = steps[0], monotonic(), Flags(), 0
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Stop all processes after the checkpoint, once the previous step has been logged.
@@ -58,9 +59,9 @@ class RegularCheckpoint(Checkpoint):
         Raises:
             Stopped: A signal has arrived in any process.
         """
-        if self._flags.terminate or self._flags.requeue:
+        if self._stop:
             finish_writing(trainer)
-            raise Stopped(signal.SIGTERM if self._flags.terminate else stop_signals.REQUEUE)
+            raise Stopped(self._stop)
         due = monotonic() - self._saved_time >= 60 * self.every_n_minutes
         failed = bool(getattr(trainer.strategy.checkpoint_io, "error", ""))
         flags = flags_of(pl_module)
@@ -96,7 +97,11 @@ class RegularCheckpoint(Checkpoint):
         finish_writing(trainer)
 
     def _end_step(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self._flags.terminate or self._flags.requeue or self._flags.save:
+        if trainer.world_size == 1:
+            self._stop = stop_signals.received()  # may have arrived after the flags were exchanged
+        elif self._flags.terminate or self._flags.requeue:
+            self._stop = signal.SIGTERM if self._flags.terminate else stop_signals.REQUEUE
+        if self._stop or self._flags.save:
             for guard in trainer.callbacks:  # type: ignore[attr-defined]
                 if isinstance(guard, StepGuard):
                     guard.check_now(trainer, pl_module)
