@@ -39,6 +39,8 @@ class StepGuard(Callback):
         """Replace Lightning's signal handlers in a run without a sanity check, and forget an earlier run."""
         stop_signals.install()
         pl_module.flags = StepFlags(pl_module.device)  # type: ignore[assignment]
+        # In every step, Lightning broadcasts whether process 0 has received SIGTERM, and waits for the GPU.
+        trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Note the names of the samples and the signals that have arrived."""
