@@ -19,7 +19,7 @@ from experiments import RESULT
 from experiments.train.configuration import BASE, expand_arguments
 from experiments.train.exit_status import exit_status
 from experiments.train.parser import Parser, SaveConfig, brief
-from experiments.train.preset import AUTO, add_preset
+from experiments.train.preset import AUTO, add_preset, describe_preset
 from experiments.train.resume import newest_checkpoint
 from experiments.train.run import Run
 from lightning_modules.callbacks import PredictionWriter
@@ -146,9 +146,12 @@ class CLI(LightningCLI):
                     "with --trainer.default_root_dir."
                 )
         options["ckpt_path"] = checkpoint
+        if isinstance(self.trainer.val_check_interval, int):  # Lightning counts batches
+            self.trainer.val_check_interval *= self.trainer.accumulate_grad_batches
         config = self.resolved()
         run.check(config, checkpoint)  # in all processes, or the others would wait for one that refuses
         rank_zero_only(run.save)(config)
+        describe_preset(config["preset"])
         with stop_signals.deferred():
             self.trainer.fit(**options)
 

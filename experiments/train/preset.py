@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 import yaml
+from pytorch_lightning.utilities import rank_zero_info
 
 from experiments.train.configuration import find_config
 
@@ -33,6 +34,14 @@ def add_preset(arguments: Sequence[str]) -> list[str]:
     if name == "gpu" and torch.cuda.is_available() and not torch.cuda.is_bf16_supported(including_emulation=False):
         settings.append("--trainer.precision=32-true")
     return [*settings, *arguments, f"--preset={name}"]
+
+
+def describe_preset(name: str) -> None:
+    """Print the settings of a preset and how to switch them off."""
+    if name not in (AUTO, NONE):
+        lines = find_config(f"presets/{name}.yaml").read_text().splitlines()
+        settings = " ".join(line for line in lines if not line.startswith("#"))
+        rank_zero_info(f"Preset {name}: {settings}. --preset=none switches it off.")
 
 
 def _last(arguments: Sequence[str], key: str, default: str) -> Any:

@@ -60,7 +60,7 @@ class Progress(RichProgressBar):
 
     def _print_line(self, trainer: Trainer) -> None:
         now, (step, began) = time.monotonic(), self._began
-        if now - self._line_time < LINE_INTERVAL_S:
+        if trainer.global_step == step or now - self._line_time < LINE_INTERVAL_S:
             return
         self._line_time = now
         seconds = (now - began) / (trainer.global_step - step) * (trainer.max_steps - trainer.global_step)
