@@ -19,7 +19,7 @@ from experiments import RESULT
 from experiments.train.configuration import BASE, expand_arguments
 from experiments.train.exit_status import exit_status
 from experiments.train.parser import Parser, SaveConfig, brief
-from experiments.train.preset import AUTO, add_preset, describe_preset
+from experiments.train.preset import AUTO, choose_preset, describe_preset
 from experiments.train.resume import newest_checkpoint
 from experiments.train.run import Run
 from lightning_modules.callbacks import PredictionWriter
@@ -68,7 +68,9 @@ class CLI(LightningCLI):
         """Parse base.yaml, the preset, then the command line with all files expanded."""
         command, *options = args
         base, given = expand_arguments([f"--config={BASE}"]), expand_arguments(options)
-        self.config = parser.parse_args([command, *base, *add_preset(given)])
+        preset, settings = choose_preset(given)
+        self.config = parser.parse_args([command, *base, *settings, *given])
+        self.config[command].preset = preset
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add ``predictions``, ``base`` and ``preset``, and link arguments to the seed and the dataset."""

@@ -9,7 +9,7 @@ import torch
 
 from datamodules.io.errors import InputError
 from experiments.train.cli import parse
-from experiments.train.preset import add_preset
+from experiments.train.preset import choose_preset
 from experiments.train.run import Run
 
 FIT = ["fit", "-c", "datasets/shapes.yaml", "-c", "supervision/clicks.yaml"]
@@ -33,7 +33,7 @@ def test_none_is_exact_float32() -> None:
     "arguments", [["--trainer.accelerator=cpu"], ["--preset=auto", "--trainer.accelerator", "cpu"]]
 )
 def test_a_run_on_the_cpu_has_no_preset(arguments: list[str]) -> None:
-    assert add_preset(arguments) == [*arguments, "--preset=none"]
+    assert choose_preset(arguments) == ("none", [])
 
 
 @ON_A_GPU
@@ -50,7 +50,7 @@ def test_a_run_on_a_gpu_has_one() -> None:
     ],
 )
 def test_the_last_name_counts(arguments: list[str], chosen: str) -> None:
-    assert add_preset(arguments)[-1] == f"--preset={chosen}"
+    assert choose_preset(arguments)[0] == chosen
 
 
 def test_an_unknown_preset_is_refused_with_the_shipped_ones() -> None:
