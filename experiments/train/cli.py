@@ -17,9 +17,11 @@ from datamodules.io.atomic import atomic_write
 from datamodules.io.errors import InputError
 from experiments import RESULT
 from experiments.train.configuration import BASE, expand_arguments
+from experiments.train.devices import check_devices
 from experiments.train.exit_status import exit_status
 from experiments.train.parser import Parser, SaveConfig, brief
 from experiments.train.preset import AUTO, choose_preset, describe_preset
+from experiments.train.processes import end_with_main_process, name_dead_processes
 from experiments.train.resume import newest_checkpoint
 from experiments.train.run import Run
 from lightning_modules.callbacks import PredictionWriter
@@ -27,7 +29,6 @@ from lightning_modules.fault_tolerance import stop_signals
 from lightning_modules.fault_tolerance.checkpoint_io import finish_writing
 from lightning_modules.inference import WHOLE_IMAGE, Inference
 from lightning_modules.weak_segmentation import WeakSegmentation
-from losses.errors import ArgumentError
 
 HARMLESS = (
     ".*Previous log files in this directory will be deleted",  # KeepingCSVLogger renames them first
@@ -120,10 +121,11 @@ class CLI(LightningCLI):
         """Build datamodule, model and trainer.
 
         Raises:
-            InputError: A constructor refuses a value.
+            InputError: A constructor refuses a value, or torch cannot use the GPUs.
         """
         if self.parse_only:
             return
+        check_devices(self.config[self.command].trainer.accelerator)
         try:
             super().instantiate_classes()
         except (ValueError, MisconfigurationException) as error:
@@ -131,7 +133,8 @@ class CLI(LightningCLI):
 
     def _run_subcommand(self, subcommand: str) -> None:
         if not self.parse_only:
-            super()._run_subcommand(subcommand)
+            with name_dead_processes(self.trainer):
+                super()._run_subcommand(subcommand)
 
     def fit(self, **options: Any) -> None:
         """Start or continue the training."""
@@ -201,8 +204,5 @@ def run(args: Sequence[str]) -> None:
     """
     for message in HARMLESS:
         warnings.filterwarnings("ignore", message)
-    with exit_status():
-        try:
-            CLI(args)
-        except ArgumentError as error:
-            raise InputError(str(error)) from error
+    with end_with_main_process(), exit_status():
+        CLI(args)
