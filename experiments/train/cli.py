@@ -13,7 +13,7 @@ from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.utilities import rank_zero_only
 
 from datamodules.datamodule import SegmentationDataModule
-from datamodules.io.atomic import atomic_write
+from datamodules.io.atomic import atomic_write, remove_parts
 from datamodules.io.errors import InputError
 from experiments import RESULT
 from experiments.train.configuration import BASE, expand_arguments
@@ -131,6 +131,7 @@ class CLI(LightningCLI):
         run = Run(self.trainer.default_root_dir)
         checkpoints = run.path / "checkpoints"
         self._lock = rank_zero_only(run.lock)()  # held until the result is written
+        rank_zero_only(remove_parts)(checkpoints)
         if options["ckpt_path"] == "last":
             checkpoint = newest_checkpoint(checkpoints)
         else:

@@ -16,6 +16,7 @@ import torch
 import yaml
 from pytorch_lightning import Callback, Trainer
 
+from datamodules.io.atomic import part_of
 from datamodules.io.errors import InputError
 from experiments import RESULT
 from experiments.cli import main
@@ -256,12 +257,13 @@ def test_the_status_tells_the_signal(fit: Any, send: Send, tmp_path: Path) -> No
 
 
 def test_a_run_without_a_regular_checkpoint_starts_from_the_beginning(fit: Any, finished: Path, tmp_path: Path) -> None:
-    """One command can then start or continue a run."""
+    """One command can then start or continue a run. What a killed process was writing is removed."""
     folder = tmp_path / "run" / "checkpoints"
     folder.mkdir(parents=True)
     (folder / "best.ckpt").touch()
-    (folder / "last.part").write_bytes(b"PK")
+    part_of(folder / "last.ckpt").write_bytes(b"PK")
     assert_same_weights(fit("--ckpt_path=last", run=tmp_path / "run"), finished, "last")
+    assert sorted(path.name for path in folder.iterdir()) == ["best.ckpt", "last.ckpt"]
 
 
 @pytest.mark.parametrize("damage", ["truncated", "one bit", "a name", "empty"])
