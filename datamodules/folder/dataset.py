@@ -60,7 +60,7 @@ class FolderDataset(SegmentationDataset):
 
     def image(self, index: int) -> Image:
         """Return the reduced image."""
-        return self._reduce(read_image(self.images[index]), index, cv2.INTER_AREA)
+        return self._reduce(read_image(self.images[index], self.max_side), index, cv2.INTER_AREA)
 
     def dense_mask(self, index: int) -> LabelMap | None:
         """Return the reduced mask, if there is one."""
