@@ -19,7 +19,7 @@ from experiments import RESULT
 from experiments.train.configuration import BASE, expand_arguments
 from experiments.train.exit_status import exit_status
 from experiments.train.parser import Parser, SaveConfig, brief
-from experiments.train.resume import newest_checkpoint
+from experiments.train.resume import check_weights_fit, newest_checkpoint
 from experiments.train.run import Run
 from lightning_modules.callbacks import PredictionWriter
 from lightning_modules.fault_tolerance import stop_signals
@@ -121,6 +121,8 @@ class CLI(LightningCLI):
             super().instantiate_classes()
         except (ValueError, MisconfigurationException) as error:
             raise InputError(brief(str(error))) from error
+        if self.command != "fit":
+            check_weights_fit(self.config[self.command].ckpt_path, self.model)
 
     def _run_subcommand(self, subcommand: str) -> None:
         if not self.parse_only:
@@ -141,9 +143,9 @@ class CLI(LightningCLI):
                     f"{run.path} already holds a run. Continue it with --ckpt_path=last, or name a different directory "
                     "with --trainer.default_root_dir."
                 )
-        options["ckpt_path"] = checkpoint
-        config = self.resolved()
+        options["ckpt_path"], config = checkpoint, self.resolved()
         run.check(config, checkpoint)  # in all processes, or the others would wait for one that refuses
+        check_weights_fit(checkpoint, self.model)
         rank_zero_only(run.save)(config)
         with stop_signals.deferred():
             self.trainer.fit(**options)

@@ -339,15 +339,6 @@ def test_missing_checkpoint_is_refused(fit: Any, tmp_path: Path, capsys: pytest.
     assert "--ckpt_path=missing.ckpt is not a checkpoint; pass best, last or a file" in capsys.readouterr().err
 
 
-def test_a_damaged_checkpoint_given_by_name_is_refused(
-    fit: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "some.ckpt").write_bytes(b"PK")
-    with pytest.raises(SystemExit, match="2"):
-        fit(f"--ckpt_path={tmp_path / 'some.ckpt'}", run=tmp_path / "run")
-    assert f"{tmp_path / 'some.ckpt'} is truncated or damaged. Pass another checkpoint" in capsys.readouterr().err
-
-
 def test_a_run_that_diverges_ends_with_its_samples_and_sound_weights(fit: Any, tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match=r"gatedcrf: error: The \w+ of step \d is not finite.* shapes_0_00"):
         fit("--model.learning_rate=1e30", run=tmp_path / "run")
