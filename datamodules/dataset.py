@@ -119,5 +119,6 @@ class WholeImages(Dataset[Sample]):
         image, mask = self.dataset.image(index), self.dataset.dense_mask(index)
         if mask is None:
             mask = np.full(image.shape[:2], IGNORE_INDEX, dtype=np.uint8)
+        check_size(mask, image, self.dataset.name(index))
         planes = np.ascontiguousarray(image.transpose(2, 0, 1))
         return to_sample(planes, mask, np.ones(mask.shape, dtype=bool), self.dataset.name(index))

@@ -48,8 +48,8 @@ def naming(path: Path, what: str) -> Iterator[None]:
         raise InputError(f"{path} cannot be read as {what} ({error}); replace or remove it.", kind, path) from error
 
 
-def in_threads(function: Callable[[int], T], length: int, text: str) -> Iterator[T]:
-    """Yield ``function(index)`` for each index below ``length``, computed by threads, and show a progress bar.
+def in_threads(function: Callable[[int], T], length: int, text: str = "") -> Iterator[T]:
+    """Yield ``function(index)`` for each index below ``length``, computed by threads. A text shows a progress bar.
 
     Return only after the threads have terminated. A terminating thread holds an OpenCV lock, and a loader process
     forked at that moment would deadlock.
@@ -57,7 +57,7 @@ def in_threads(function: Callable[[int], T], length: int, text: str) -> Iterator
     threads = list[int]()
     pool = ThreadPoolExecutor(initializer=lambda: threads.append(get_native_id()))
     try:
-        yield from track(pool.map(function, range(length)), text, length, transient=True)
+        yield from track(pool.map(function, range(length)), text, length, transient=True, disable=not text)
     finally:
         pool.shutdown(cancel_futures=True)
         while any(Path(f"/proc/self/task/{thread}").exists() for thread in threads):
