@@ -110,8 +110,8 @@ class FolderDataModule(SegmentationDataModule):
         images = list_images(self.root / "images" / name)
         if weak is not None:
             return FolderDataset(images, None, self.num_classes, weak, max_side=self.max_side)
-        simulator = self._simulators().get(self.supervision)
-        return FolderDataset(images, self.root / "masks" / name, self.num_classes, None, simulator, self.max_side)
+        masks, simulator = self.root / "masks" / name, self._simulators().get(self.supervision)
+        return FolderDataset(images, masks, self.num_classes, None, simulator, max_side=self.max_side)
 
     def _simulators(self) -> dict[str, Simulator]:
         return {"clicks": self.clicks, "scribbles": self.scribbles}
