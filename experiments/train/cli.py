@@ -13,7 +13,7 @@ from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.utilities import rank_zero_only
 
 from datamodules.datamodule import SegmentationDataModule
-from datamodules.io.atomic import atomic_write
+from datamodules.io.atomic import atomic_write, remove_parts
 from datamodules.io.errors import InputError
 from experiments import RESULT
 from experiments.train.configuration import BASE, expand_arguments
@@ -22,7 +22,7 @@ from experiments.train.exit_status import exit_status
 from experiments.train.parser import Parser, SaveConfig, brief
 from experiments.train.preset import AUTO, choose_preset, describe_preset
 from experiments.train.processes import end_with_main_process, name_dead_processes
-from experiments.train.resume import newest_checkpoint
+from experiments.train.resume import check_weights_fit, newest_checkpoint
 from experiments.train.run import Run
 from lightning_modules.callbacks import PredictionWriter
 from lightning_modules.fault_tolerance import stop_signals
@@ -130,6 +130,8 @@ class CLI(LightningCLI):
             super().instantiate_classes()
         except (ValueError, MisconfigurationException) as error:
             raise InputError(brief(str(error))) from error
+        if self.command != "fit":
+            check_weights_fit(self.config[self.command].ckpt_path, self.model)
 
     def _run_subcommand(self, subcommand: str) -> None:
         if not self.parse_only:
@@ -141,6 +143,7 @@ class CLI(LightningCLI):
         run = Run(self.trainer.default_root_dir)
         checkpoints = run.path / "checkpoints"
         self._lock = rank_zero_only(run.lock)()  # held until the result is written
+        rank_zero_only(remove_parts)(checkpoints)
         if options["ckpt_path"] == "last":
             checkpoint = newest_checkpoint(checkpoints)
         else:
@@ -150,11 +153,11 @@ class CLI(LightningCLI):
                     f"{run.path} already holds a run. Continue it with --ckpt_path=last, or name a different directory "
                     "with --trainer.default_root_dir."
                 )
-        options["ckpt_path"] = checkpoint
         if isinstance(self.trainer.val_check_interval, int):  # Lightning counts batches
             self.trainer.val_check_interval *= self.trainer.accumulate_grad_batches
-        config = self.resolved()
+        options["ckpt_path"], config = checkpoint, self.resolved()
         run.check(config, checkpoint)  # in all processes, or the others would wait for one that refuses
+        check_weights_fit(checkpoint, self.model)
         rank_zero_only(run.save)(config)
         describe_preset(config["preset"])
         with stop_signals.deferred():

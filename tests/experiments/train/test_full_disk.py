@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from experiments import RESULT
-from experiments.train.resume import is_whole
+from experiments.train.resume import find_flaw
 
 
 def test_what_was_saved_survives_and_the_run_continues(
@@ -22,7 +22,7 @@ def test_what_was_saved_survives_and_the_run_continues(
     assert f"No checkpoint could be saved in {run / 'checkpoints'} (No space left on device)" in str(ended.value.code)
     assert not (run / RESULT).exists()
     assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["best.ckpt", "last.ckpt"]
-    assert all(is_whole(path) for path in (run / "checkpoints").iterdir())
+    assert not any(find_flaw(path) for path in (run / "checkpoints").iterdir())
     assert torch.load(run / "checkpoints" / "last.ckpt")["global_step"] == 1
     subprocess.run(["mount", "-o", "remount,size=30m", small_disk], check=True)
     fit(*options, run=run)
