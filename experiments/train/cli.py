@@ -22,7 +22,7 @@ from experiments.train.exit_status import exit_status
 from experiments.train.parser import Parser, SaveConfig, brief
 from experiments.train.preset import AUTO, choose_preset, describe_preset
 from experiments.train.processes import end_with_main_process, name_dead_processes
-from experiments.train.resume import check_weights_fit, newest_checkpoint
+from experiments.train.resume import check_weights_fit, newest_checkpoint, refuse_to_start_over
 from experiments.train.run import Run
 from lightning_modules.callbacks import PredictionWriter
 from lightning_modules.fault_tolerance import stop_signals
@@ -148,11 +148,7 @@ class CLI(LightningCLI):
             checkpoint = newest_checkpoint(checkpoints)
         else:
             checkpoint = run.checkpoint(options["ckpt_path"]) if options["ckpt_path"] else None
-            if checkpoints.is_dir() and (checkpoint is None or checkpoint.resolve().parent != checkpoints.resolve()):
-                raise InputError(
-                    f"{run.path} already holds a run. Continue it with --ckpt_path=last, or name a different directory "
-                    "with --trainer.default_root_dir."
-                )
+            refuse_to_start_over(checkpoints, checkpoint)
         if isinstance(self.trainer.val_check_interval, int):  # Lightning counts batches
             self.trainer.val_check_interval *= self.trainer.accumulate_grad_batches
         options["ckpt_path"], config = checkpoint, self.resolved()

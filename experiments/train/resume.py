@@ -39,6 +39,15 @@ def newest_checkpoint(folder: Path) -> Path | None:
     return None
 
 
+def refuse_to_start_over(folder: Path, checkpoint: Path | None) -> None:
+    """Raise :class:`InputError` if a folder has checkpoints of a run, and ``checkpoint`` is not one of them."""
+    if folder.is_dir() and (checkpoint is None or checkpoint.resolve().parent != folder.resolve()):
+        raise InputError(
+            f"{folder.parent} already holds a run. Continue it with --ckpt_path=last, or name a different directory "
+            "with --trainer.default_root_dir."
+        )
+
+
 def find_flaw(path: Path) -> str | None:
     """Return in one line why a file is not a usable checkpoint. Return ``None`` if it is and matches its checksums."""
     try:
