@@ -161,6 +161,13 @@ def test_readme_is_short_and_starts_with_picture_and_result() -> None:
     assert text.index("![") < text.index("| clicks |") < text.index("git clone") < text.index("## Your own images")
 
 
+def test_wheels_for_older_drivers_have_the_tested_versions() -> None:
+    tested = set((ROOT / "constraints.txt").read_text().splitlines())
+    named = re.findall(r"\b(torch\w*==[\d.]+)\+cu126", (ROOT / "docs" / "clusters.md").read_text())
+    assert len(named) == 2
+    assert set(named) <= tested
+
+
 def test_layout_names_every_module() -> None:
     (layout,) = blocks(ROOT / "CONTRIBUTING.md", "text")
     named = set(re.findall(r"\w+", layout))

@@ -4,6 +4,7 @@ import logging
 import os
 import time
 from contextlib import redirect_stdout
+from io import TextIOWrapper
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
@@ -17,6 +18,14 @@ from experiments.benchmarks.photographs import PhotographFolder
 from experiments.benchmarks.plain_loop import PlainLoop, seconds_per_step
 from experiments.benchmarks.settings import PRESETS, WARMUP
 from experiments.cli import main
+
+
+class Terminal(TextIOWrapper):
+    """A file on which the progress bar is drawn, as on a terminal."""
+
+    def isatty(self) -> bool:
+        """Return true."""
+        return True
 
 
 class StepClock(Callback):
@@ -77,7 +86,7 @@ def fit(data: PhotographFolder, folder: Path, steps: int, preset: str) -> float:
     StepClock.marks.clear()
     tf32 = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
     color = patch.dict(os.environ, FORCE_COLOR="1")  # for the progress bar; also restores what the run sets
-    with (folder / "log.txt").open("w") as log, redirect_stdout(log), color:
+    with Terminal((folder / "log.txt").open("wb"), encoding="utf-8") as log, redirect_stdout(log), color:
         main(arguments)
     torch.set_float32_matmul_precision(tf32[0])  # the preset changed both for this process
     torch.backends.cudnn.allow_tf32 = tf32[1]

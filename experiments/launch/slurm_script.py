@@ -1,8 +1,8 @@
 """Settings of a SLURM job, and the batch script made from them."""
 
-import hashlib
 import re
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,13 +14,20 @@ from experiments import EXPERIMENTS
 from experiments.train.run import Run
 
 SETTINGS = EXPERIMENTS / "slurm.yaml"
+MEMORY = r"(\d+)([KMGT]?)"
 SIGNAL_EARLY_S = 60  # SLURM may send a signal this much too early
+START = """\
+run=${runs[$SLURM_ARRAY_TASK_ID]}
+exec >> "$run/log.txt" 2>&1
+job=${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID  # SLURM_JOB_ID of one task is also the id of the whole array
+echo "SLURM job $job on $SLURM_JOB_NODELIST, requeued ${SLURM_RESTART_COUNT:-0} times"
+"""
 REQUEUE = """\
 status=$?
 # 138 is SIGUSR1, 143 is SIGTERM. SLURM itself requeues only jobs that it kills. A canceled job is no longer RUNNING.
-if [[ $status == 138 || $status == 143 ]] && [[ $(squeue --noheader --jobs="$SLURM_JOB_ID" --format=%T) == RUNNING ]]
+if [[ $status == 138 || $status == 143 ]] && [[ $(squeue --noheader --jobs="$job" --format=%T) == RUNNING ]]
 then
-    scontrol requeue "$SLURM_JOB_ID"
+    scontrol requeue "$job"
 fi
 exit $status
 """
@@ -31,7 +38,7 @@ class Settings:
     """Resources and options of a job, explained in slurm.yaml.
 
     Raises:
-        InputError: A number is below 1, or ``time`` is malformed or leaves no time to train.
+        InputError: A number is below 1, ``memory`` or ``time`` is malformed, or ``time`` leaves no time to train.
     """
 
     partition: str | None
@@ -50,6 +57,8 @@ class Settings:
         for key in ("warning", "nodes", "cpus_per_task", "jobs"):
             if getattr(self, key) < 1:
                 raise InputError(f"{key} is {getattr(self, key)}; it must be at least 1.")
+        if self.memory is not None and not re.fullmatch(MEMORY, self.memory):
+            raise InputError(f"memory is {self.memory!r}; write the memory per device as 32G or 500M.")
         form = re.fullmatch(r"(?:(\d+)-)?(\d+):(\d\d):(\d\d)", self.time)
         if form is None:
             raise InputError(f"time is {self.time!r}; write it as [D-]HH:MM:SS, in quotes.")
@@ -78,21 +87,21 @@ class Settings:
             raise InputError(f"{path}: {error}\n{SETTINGS} explains the keys.") from error
 
 
-def job_name(run: Path) -> str:
-    """Return the job name of a run folder, the same for all tables that share the run."""
-    run = run.resolve()
-    return ".".join((*run.parts[-3:], hashlib.sha256(bytes(run)).hexdigest()[:8]))
+def batch_script(name: str, runs: Sequence[Run], settings: Settings) -> str:
+    """Return the script of an array job in which each task starts a run, or continues it after a requeue.
 
-
-def batch_script(run: Run, settings: Settings) -> str:
-    """Return the script for sbatch, which starts the run or continues it after a requeue."""
-    devices = run.config["trainer"]["devices"]
+    Args:
+        name: Name of the job.
+        runs: One per task, with equal settings of the trainer.
+        settings: Resources and options.
+    """
+    trainer = runs[0].config["trainer"]
+    devices = trainer["devices"]
     options = {
-        "job-name": job_name(run.path),
+        "job-name": name,
+        "array": f"0-{len(runs) - 1}%{settings.jobs}",
         "chdir": Path.cwd(),
-        "output": str(run.log.resolve()).replace("%", "%%"),
-        "open-mode": "append",
-        "dependency": "singleton",
+        "output": "/dev/null",  # each task writes to the log of its run
         "signal": f"SIGUSR1@{settings.warning}",  # with B: before it, only the shell would get the signal
         "time": settings.time,
         "nodes": settings.nodes,
@@ -100,21 +109,24 @@ def batch_script(run: Run, settings: Settings) -> str:
         "cpus-per-task": settings.cpus_per_task,
         "partition": settings.partition,
         "account": settings.account,
-        "mem": settings.memory,
+        "mem": settings.memory and re.sub(MEMORY, lambda form: f"{int(form[1]) * devices}{form[2]}", settings.memory),
         "gres": settings.gres and settings.gres.replace("{devices}", str(devices)),
     }
-    given = {name: shlex.quote(str(value)) for name, value in options.items() if value is not None}
-    lines = [f"--{name}={value}" for name, value in given.items()]
-    command = run.command()
+    lines = [f"--{key}={shlex.quote(str(value))}" for key, value in options.items() if value is not None]
+    command = [shlex.join(runs[0].command()[:-1]), '--config="$run"/config.yaml']
     if settings.nodes > 1:
-        command = [*command, f"--trainer.num_nodes={settings.nodes}"]
+        command.append(f"--trainer.num_nodes={settings.nodes}")
+    if "gpu" in (settings.gres or "") and trainer["accelerator"] == "auto":
+        command.append("--trainer.accelerator=gpu")  # "auto" may select the CPU if a node has a broken driver
     return "\n".join(
         (
             "#!/bin/bash",
             *(f"#SBATCH {line}" for line in (*lines, "--requeue", *settings.options)),
+            f"runs=({shlex.join(str(run.path) for run in runs)})",
+            START,
             *settings.setup,
-            'echo "SLURM job $SLURM_JOB_ID on $SLURM_JOB_NODELIST, requeued ${SLURM_RESTART_COUNT:-0} times"',
-            f"srun --cpus-per-task={settings.cpus_per_task} {shlex.join(command)}",  # not inherited since SLURM 22.05
+            # srun does not inherit the number of CPUs since SLURM 22.05
+            f"srun --kill-on-bad-exit=1 --cpus-per-task={settings.cpus_per_task} {' '.join(command)}",
             REQUEUE,
         )
     )

@@ -38,16 +38,26 @@ class LiveStatus:
         """Move the bar of a cell to its last logged step."""
         self.progress.update(self.started[cell][0], completed=cell.run.step())
 
-    def end(self, cell: Cell, code: int) -> bool:
-        """Remove the bar of a cell, print its result or the end of its log, and return whether it has a result."""
+    def remove(self, cell: Cell) -> float:
+        """Remove the bar of a cell and return for how long it was shown, seconds."""
         task, began = self.started.pop(cell)
         self.progress.remove_task(task)
+        return time.monotonic() - began
+
+    def end(self, cell: Cell, code: int) -> bool:
+        """Remove the bar of a cell, print its result or the end of its log, and return whether it has a result."""
+        minutes = self.remove(cell) / 60
         self.progress.advance(self.all)
         result = cell.run.result()
         if result is not None:
-            minutes = (time.monotonic() - began) / 60
             self.console.print(f"{cell.name}: {result['miou']:.2f} mIoU in {minutes:.1f} min")
             return True
         self.console.print(f"{cell.name}: failed with status {code}; the end of {cell.run.log}:")
         self.console.print(cell.run.log_tail(), markup=False)
         return False
+
+    def finish_elsewhere(self, cell: Cell) -> None:
+        """Print the result of a cell that another call has trained."""
+        self.progress.advance(self.all)
+        result = cell.run.result() or {}
+        self.console.print(f"{cell.name}: {result['miou']:.2f} mIoU, trained by another call")

@@ -42,6 +42,7 @@ def _parse_reproduce(args: Sequence[str]) -> argparse.Namespace:
     add("--seeds", type=int, default=1, help="runs per cell, seeded 0, 1, ... (default: 1)")
     add("--max_steps", type=int, help="shorten or lengthen every run")
     add("--devices", type=int, default=1, help="devices per cell, which share its batches (default: 1)")
+    add("--parallel", type=int, default=1, help="cells that train side by side on this machine (default: 1)")
     add("--launcher", choices=["local", "slurm"], default="local", help="default: local")
     add("--slurm", type=Path, help=f"settings of the jobs where they differ from {EXPERIMENTS / 'slurm.yaml'}")
     add("--runs", type=Path, default=Path("runs"), help="where the runs are kept (default: runs)")
@@ -50,11 +51,15 @@ def _parse_reproduce(args: Sequence[str]) -> argparse.Namespace:
     parser.set_defaults(function="experiments.tables.reproduce:run")
     split = list(args).index("--") if "--" in args else len(args)
     options = parser.parse_args(args[:split])
-    for name in ("seeds", "max_steps", "devices"):
+    for name in ("seeds", "max_steps", "devices", "parallel"):
         if (value := getattr(options, name)) is not None and value < 1:
             parser.error(f"--{name} is {value}; it must be at least 1")
     if options.slurm and options.launcher != "slurm":
         parser.error("--slurm needs --launcher slurm")
+    if options.parallel > 1 and options.launcher == "slurm":
+        parser.error(
+            "--parallel needs --launcher local; jobs in the file of --slurm limits the jobs that run at a time"
+        )
     options.fit_options = list(args[split + 1 :])
     for option in options.fit_options:
         if option.partition("=")[0] in OWN:

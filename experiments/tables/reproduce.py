@@ -3,25 +3,27 @@
 import argparse
 import shlex
 import signal
-import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
 
 from rich.console import Console
 
 from datamodules.io.errors import InputError
-from experiments.launch.local import Job, Launcher, LocalLauncher
+from experiments.launch.local import Launcher, LocalLauncher, visible_gpus
 from experiments.launch.slurm import SlurmLauncher
 from experiments.tables.cell import Cell
-from experiments.tables.live_status import LiveStatus
 from experiments.tables.paper_figures import draw_kernels, draw_predictions
 from experiments.tables.report import open_console, write_table
 from experiments.tables.results import Results
+from experiments.tables.schedule import Schedule
 from experiments.tables.table import Table
+from experiments.train.lock import LockedError, lock
+from experiments.train.resume import check_settings
 from experiments.train.run import Run
 
-POLL_S = 1.0
+REPORT_PATIENCE_S = 600.0  # two calls that wait for the same last cell write the same files
 
 
 def run(options: argparse.Namespace) -> None:
@@ -41,14 +43,11 @@ def run(options: argparse.Namespace) -> None:
             state = "finished" if cell.run.result() else f"{cell.run.steps - cell.run.step():,} steps to train"
             console.print(f"{cell.name}: {state}\n  {shlex.join(cell.run.command())}", soft_wrap=True, markup=False)
         return
-    handler = signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGTERM ends the command like Ctrl-C
-    try:
-        launcher = SlurmLauncher(options.slurm) if options.launcher == "slurm" else LocalLauncher()
-        failed = _run_all(cells, launcher, console)
-    finally:
-        signal.signal(signal.SIGTERM, handler)
+    with _signals_as_interrupts():
+        failed = Schedule(cells, _launcher(options), console).run()
     if any(cell.run.result() for cell in cells):
-        _report(table, Results.read(folder), console)
+        with lock(folder, REPORT_PATIENCE_S):
+            _report(table, Results.read(folder), console)
     if failed:
         console.print(f"Failed: {', '.join(cell.name for cell in failed)}. Run the same command to retry.")
         raise SystemExit(1)
@@ -57,14 +56,42 @@ def run(options: argparse.Namespace) -> None:
 def prepare(cells: Sequence[Cell]) -> None:
     """Resolve all cells, then write their configurations.
 
+    A run that another process trains keeps its own, which may have other runtime options.
+
     Raises:
         InputError: A cell cannot be resolved, in which case nothing is written, or its directory holds a different run.
     """
     configs = [cell.resolve() for cell in cells]
     for cell, config in zip(cells, configs, strict=True):
-        if not cell.run.holds(config):
-            with cell.run.lock():
+        if cell.run.holds(config):
+            continue
+        try:
+            with cell.run.lock(patience_s=0 if cell.run.has_config else None):
                 cell.run.prepare(config)
+        except LockedError:
+            if not cell.run.has_config:
+                raise
+            check_settings(cell.run.path, cell.run.config, config)
+
+
+def _launcher(options: argparse.Namespace) -> Launcher:
+    if options.launcher == "slurm":
+        return SlurmLauncher(options.slurm)
+    return LocalLauncher(options.parallel, options.devices, visible_gpus())
+
+
+@contextmanager
+def _signals_as_interrupts() -> Iterator[None]:
+    """Context in which SIGTERM, and SIGHUP of a closed terminal, end the command like Ctrl-C."""
+    handlers = {signum: signal.getsignal(signum) for signum in (signal.SIGTERM, signal.SIGHUP)}
+    for signum, handler in handlers.items():
+        if handler != signal.SIG_IGN:  # nohup ignores SIGHUP
+            signal.signal(signum, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for signum, handler in handlers.items():
+            signal.signal(signum, handler)
 
 
 def _select(table: Table, folder: Path, options: argparse.Namespace) -> list[Cell]:
@@ -86,41 +113,6 @@ def _select(table: Table, folder: Path, options: argparse.Namespace) -> list[Cel
     if not cells:
         raise InputError("No cell matches --rows, --columns and --cells together.")
     return list(cells.values())
-
-
-def _run_all(cells: Sequence[Cell], launcher: Launcher, console: Console) -> list[Cell]:
-    """Run all cells and return those that failed."""
-    for cell in cells:
-        if result := cell.run.result():
-            console.print(f"{cell.name}: {result['miou']:.2f} mIoU, finished before")
-    waiting = [cell for cell in cells if not cell.run.result()]
-    failed: list[Cell] = []
-    jobs: dict[Cell, Job] = {}
-    status = LiveStatus(len(cells), len(cells) - len(waiting), console)
-    with status.progress:
-        try:
-            while waiting or jobs:
-                while waiting and len(jobs) < launcher.limit:
-                    cell = waiting.pop(0)
-                    try:
-                        jobs[cell] = launcher.start(cell.run)
-                        status.start(cell)
-                    except InputError as error:  # SLURM refuses this job; it may accept others
-                        console.print(f"{cell.name}: {error}", markup=False)
-                        failed.append(cell)
-                time.sleep(POLL_S)
-                for cell, job in list(jobs.items()):
-                    if (code := job.poll()) is None:
-                        status.update(cell)
-                    else:
-                        del jobs[cell]
-                        failed += [] if status.end(cell, code) else [cell]
-        except KeyboardInterrupt:
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not interrupt the clean-up
-            for cell, job in jobs.items():
-                console.print(f"{cell.name}: {job.stop()}.", markup=False)
-            raise SystemExit(130) from None
-    return failed
 
 
 def _report(table: Table, results: Results, console: Console) -> None:

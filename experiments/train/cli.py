@@ -13,21 +13,22 @@ from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.utilities import rank_zero_only
 
 from datamodules.datamodule import SegmentationDataModule
-from datamodules.io.atomic import atomic_write
+from datamodules.io.atomic import atomic_write, remove_parts
 from datamodules.io.errors import InputError
 from experiments import RESULT
 from experiments.train.configuration import BASE, expand_arguments
+from experiments.train.devices import check_devices
 from experiments.train.exit_status import exit_status
 from experiments.train.parser import Parser, SaveConfig, brief
-from experiments.train.preset import AUTO, add_preset
-from experiments.train.resume import newest_checkpoint
+from experiments.train.preset import AUTO, choose_preset, describe_preset
+from experiments.train.processes import end_with_main_process, name_dead_processes
+from experiments.train.resume import check_weights_fit, newest_checkpoint, refuse_to_start_over
 from experiments.train.run import Run
 from lightning_modules.callbacks import PredictionWriter
 from lightning_modules.fault_tolerance import stop_signals
 from lightning_modules.fault_tolerance.checkpoint_io import finish_writing
 from lightning_modules.inference import WHOLE_IMAGE, Inference
 from lightning_modules.weak_segmentation import WeakSegmentation
-from losses.errors import ArgumentError
 
 HARMLESS = (
     ".*Previous log files in this directory will be deleted",  # KeepingCSVLogger renames them first
@@ -68,7 +69,9 @@ class CLI(LightningCLI):
         """Parse base.yaml, the preset, then the command line with all files expanded."""
         command, *options = args
         base, given = expand_arguments([f"--config={BASE}"]), expand_arguments(options)
-        self.config = parser.parse_args([command, *base, *add_preset(given)])
+        preset, settings = choose_preset(given)
+        self.config = parser.parse_args([command, *base, *settings, *given])
+        self.config[command].preset = preset
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add ``predictions``, ``base`` and ``preset``, and link arguments to the seed and the dataset."""
@@ -118,37 +121,41 @@ class CLI(LightningCLI):
         """Build datamodule, model and trainer.
 
         Raises:
-            InputError: A constructor refuses a value.
+            InputError: A constructor refuses a value, or torch cannot use the GPUs.
         """
         if self.parse_only:
             return
+        check_devices(self.config[self.command].trainer.accelerator)
         try:
             super().instantiate_classes()
         except (ValueError, MisconfigurationException) as error:
             raise InputError(brief(str(error))) from error
+        if self.command != "fit":
+            check_weights_fit(self.config[self.command].ckpt_path, self.model)
 
     def _run_subcommand(self, subcommand: str) -> None:
         if not self.parse_only:
-            super()._run_subcommand(subcommand)
+            with name_dead_processes(self.trainer):
+                super()._run_subcommand(subcommand)
 
     def fit(self, **options: Any) -> None:
         """Start or continue the training."""
         run = Run(self.trainer.default_root_dir)
         checkpoints = run.path / "checkpoints"
         self._lock = rank_zero_only(run.lock)()  # held until the result is written
+        rank_zero_only(remove_parts)(checkpoints)
         if options["ckpt_path"] == "last":
             checkpoint = newest_checkpoint(checkpoints)
         else:
             checkpoint = run.checkpoint(options["ckpt_path"]) if options["ckpt_path"] else None
-            if checkpoints.is_dir() and (checkpoint is None or checkpoint.resolve().parent != checkpoints.resolve()):
-                raise InputError(
-                    f"{run.path} already holds a run. Continue it with --ckpt_path=last, or name a different directory "
-                    "with --trainer.default_root_dir."
-                )
-        options["ckpt_path"] = checkpoint
-        config = self.resolved()
+            refuse_to_start_over(checkpoints, checkpoint)
+        if isinstance(self.trainer.val_check_interval, int):  # Lightning counts batches
+            self.trainer.val_check_interval *= self.trainer.accumulate_grad_batches
+        options["ckpt_path"], config = checkpoint, self.resolved()
         run.check(config, checkpoint)  # in all processes, or the others would wait for one that refuses
+        check_weights_fit(checkpoint, self.model)
         rank_zero_only(run.save)(config)
+        describe_preset(config["preset"])
         with stop_signals.deferred():
             self.trainer.fit(**options)
 
@@ -196,8 +203,5 @@ def run(args: Sequence[str]) -> None:
     """
     for message in HARMLESS:
         warnings.filterwarnings("ignore", message)
-    with exit_status():
-        try:
-            CLI(args)
-        except ArgumentError as error:
-            raise InputError(str(error)) from error
+    with end_with_main_process(), exit_status():
+        CLI(args)

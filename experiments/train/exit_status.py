@@ -8,7 +8,9 @@ from contextlib import contextmanager
 from pytorch_lightning.utilities import rank_zero_only
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
+from datamodules.io.errors import InputError
 from lightning_modules.fault_tolerance import CheckpointError, NonFiniteError, Stopped
+from losses.errors import ArgumentError
 
 
 @contextmanager
@@ -18,6 +20,7 @@ def exit_status() -> Iterator[None]:
     Raises:
         SystemExit: Status 143 after SIGTERM or Ctrl-C, and 138 after SIGUSR1; a checkpoint is saved. Status 1 with the
             reason if a step was not finite or a checkpoint could not be saved.
+        InputError: A loss refuses an argument.
     """
     try:
         yield
@@ -28,6 +31,8 @@ def exit_status() -> Iterator[None]:
         sys.exit(128 + stopped.signum if _is_main_process() else 0)
     except (NonFiniteError, CheckpointError) as error:
         sys.exit(f"gatedcrf: error: {error}" if _is_main_process() else 1)
+    except ArgumentError as error:
+        raise InputError(str(error)) from error
 
 
 def _is_main_process() -> bool:

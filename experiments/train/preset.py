@@ -6,20 +6,20 @@ from typing import Any
 
 import torch
 import yaml
+from pytorch_lightning.utilities import rank_zero_info
 
 from experiments.train.configuration import find_config
 
 AUTO, NONE = "auto", "none"
 
 
-def add_preset(arguments: Sequence[str]) -> list[str]:
-    """Return expanded arguments that begin with the settings of their preset.
+def choose_preset(arguments: Sequence[str]) -> tuple[str, list[str]]:
+    """Return the name of the preset of a command, and the arguments that apply its settings.
 
-    "auto" becomes "gpu" if this process has a GPU and may use it, and "none" otherwise. The resolved name is the last
-    argument.
+    "auto" becomes "gpu" if this process has a GPU and may use it, and "none" otherwise.
 
     Args:
-        arguments: Options of a command, with each file expanded, see
+        arguments: Options of the command, with each file expanded, see
             :func:`experiments.train.configuration.expand_arguments`.
 
     Raises:
@@ -32,7 +32,15 @@ def add_preset(arguments: Sequence[str]) -> list[str]:
     settings = [] if name == NONE else ["--config", str(find_config(f"presets/{name}.yaml"))]
     if name == "gpu" and torch.cuda.is_available() and not torch.cuda.is_bf16_supported(including_emulation=False):
         settings.append("--trainer.precision=32-true")
-    return [*settings, *arguments, f"--preset={name}"]
+    return name, settings
+
+
+def describe_preset(name: str) -> None:
+    """Print the settings of a preset and how to switch them off."""
+    if name not in (AUTO, NONE):
+        lines = find_config(f"presets/{name}.yaml").read_text().splitlines()
+        settings = " ".join(line for line in lines if not line.startswith("#"))
+        rank_zero_info(f"Preset {name}: {settings}. --preset=none switches it off.")
 
 
 def _last(arguments: Sequence[str], key: str, default: str) -> Any:

@@ -1,6 +1,5 @@
 """The class of run directories."""
 
-import fcntl
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +16,8 @@ from datamodules.io.json_files import read_json
 from experiments import RESULT
 from experiments.train.build import build_datamodule, build_model
 from experiments.train.configuration import SCHEDULE_OPTIONS, concerns, differences, read_config
-from experiments.train.resume import announce, check_settings, is_whole, refuse
+from experiments.train.lock import is_locked, lock
+from experiments.train.resume import announce, check_settings, find_flaw, refuse
 from lightning_modules.weak_segmentation import WeakSegmentation
 
 TAIL = 8192  # bytes of metrics.csv that contain its last line
@@ -65,6 +65,11 @@ class Run:
     def started(self) -> bool:
         """Whether the run has checkpoints, a submitted SLURM job or a result, and so a fixed configuration."""
         return any((self.path / name).exists() for name in ("checkpoints", "job.sbatch", RESULT))
+
+    @property
+    def has_config(self) -> bool:
+        """Whether a configuration is saved."""
+        return self._config_file.is_file()
 
     def holds(self, config: Mapping[str, Any]) -> bool:
         """Return whether this very configuration is saved."""
@@ -114,21 +119,13 @@ class Run:
         """Return the command that starts or continues the training."""
         return [sys.executable, "-m", "experiments.cli", "fit", f"--config={self._config_file}"]
 
-    def lock(self) -> IO[str]:
-        """Lock the directory against other processes while the returned file is open.
+    def lock(self, patience_s: float | None = None) -> IO[str]:
+        """See :func:`experiments.train.lock.lock`."""
+        return lock(self.path, patience_s)
 
-        Raises:
-            InputError: Another process trains here, for example one left behind by a killed ``gatedcrf reproduce``.
-        """
-        self.path.mkdir(parents=True, exist_ok=True)
-        file = (self.path / "lock").open("a")
-        try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # unlike flock, not inherited by loader processes
-        except (BlockingIOError, PermissionError):
-            raise InputError(f"Another process trains in {self.path}. Wait for it or end it, then try again.") from None
-        except OSError:  # a file system without locks
-            pass
-        return file
+    def is_locked(self) -> bool:
+        """See :func:`experiments.train.lock.is_locked`."""
+        return is_locked(self.path)
 
     def datamodule(self) -> SegmentationDataModule:
         """Return the datamodule that the run trains on."""
@@ -152,7 +149,7 @@ class Run:
             name: "best" (by mIoU on val), "last", or a path.
 
         Raises:
-            InputError: There is no such checkpoint. The message lists those of the run.
+            InputError: There is no such checkpoint, and the message lists those of the run; or it cannot be used.
         """
         path = self.path / "checkpoints" / f"{name}.ckpt" if name in ("best", "last") else Path(name or "")
         if not path.is_file():
@@ -160,8 +157,8 @@ class Run:
             raise InputError(
                 f"--ckpt_path={name or ''} is not a checkpoint; pass best, last or a file. Found: {' '.join(known)}."
             )
-        if not is_whole(path):
-            raise InputError(f"{path} is truncated or damaged. Pass another checkpoint in {path.parent}.")
+        if flaw := find_flaw(path):
+            raise InputError(f"{path} {flaw}. Pass another checkpoint: best, last or a file that a run has written.")
         return path
 
     @property

@@ -12,6 +12,7 @@ from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.trainer.states import TrainerFn
 from torch.optim import Optimizer
 
+from datamodules.io.errors import InputError
 from lightning_modules.fault_tolerance import stop_signals
 from lightning_modules.fault_tolerance.checkpoint_io import LAST, finish_writing
 from lightning_modules.fault_tolerance.step_flags import Flags, flags_of
@@ -34,23 +35,29 @@ class RegularCheckpoint(Checkpoint):
         self._saved_at = 0  # step of the last checkpoint
         self._saved_time = 0.0  # seconds
         self._flags = Flags()  # of this step
+        self._stop = 0  # signal that ends the run
         self._between_steps = False  # false between batches that are accumulated into one step
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Check that all processes continue at the same step.
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Check that all processes continue at the same step, before Lightning waits for all of them.
 
         Raises:
-            RuntimeError: They do not; in all processes.
+            InputError: They do not; in all processes.
         """
-        steps = [trainer.global_step] * trainer.world_size
-        if trainer.world_size > 1:
-            dist.all_gather_object(steps, trainer.global_step)
+        if trainer.world_size == 1:
+            return
+        step = pl_module.loaded_step
+        steps = [step] * trainer.world_size
+        dist.all_gather_object(steps, step)
         if len(set(steps)) > 1:
-            raise RuntimeError(
+            raise InputError(
                 f"The processes continue at different steps: {', '.join(map(str, steps))}. Start again when "
                 f"{trainer.default_root_dir} has the same files on all machines."
             )
-        self._saved_at, self._saved_time, self._flags = steps[0], monotonic(), Flags()
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin to count the minutes."""
+        self._saved_at, self._saved_time, self._flags, self._stop = trainer.global_step, monotonic(), Flags(), 0
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Stop all processes after the checkpoint, once the previous step has been logged.
@@ -58,9 +65,9 @@ class RegularCheckpoint(Checkpoint):
         Raises:
             Stopped: A signal has arrived in any process.
         """
-        if self._flags.terminate or self._flags.requeue:
+        if self._stop:
             finish_writing(trainer)
-            raise Stopped(signal.SIGTERM if self._flags.terminate else stop_signals.REQUEUE)
+            raise Stopped(self._stop)
         due = monotonic() - self._saved_time >= 60 * self.every_n_minutes
         failed = bool(getattr(trainer.strategy.checkpoint_io, "error", ""))
         flags = flags_of(pl_module)
@@ -96,7 +103,11 @@ class RegularCheckpoint(Checkpoint):
         finish_writing(trainer)
 
     def _end_step(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self._flags.terminate or self._flags.requeue or self._flags.save:
+        if trainer.world_size == 1:
+            self._stop = stop_signals.received()  # may have arrived after the flags were exchanged
+        elif self._flags.terminate or self._flags.requeue:
+            self._stop = signal.SIGTERM if self._flags.terminate else stop_signals.REQUEUE
+        if self._stop or self._flags.save:
             for guard in trainer.callbacks:  # type: ignore[attr-defined]
                 if isinstance(guard, StepGuard):
                     guard.check_now(trainer, pl_module)

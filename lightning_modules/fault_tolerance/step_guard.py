@@ -39,6 +39,8 @@ class StepGuard(Callback):
         """Replace Lightning's signal handlers in a run without a sanity check, and forget an earlier run."""
         stop_signals.install()
         pl_module.flags = StepFlags(pl_module.device)  # type: ignore[assignment]
+        # In every step, Lightning broadcasts whether process 0 has received SIGTERM, and waits for the GPU.
+        trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Note the names of the samples and the signals that have arrived."""
@@ -66,7 +68,8 @@ class StepGuard(Callback):
         if (scaler := getattr(trainer.precision_plugin, "scaler", None)) is not None:
             finite_gradient = torch.full_like(finite_loss, scaler.get_scale() >= 1)  # halved at each bad gradient
         else:
-            finite_gradient = get_total_norm([p.grad for p in pl_module.parameters() if p.grad is not None]).isfinite()
+            parameters = (p for group in optimizer.param_groups for p in group["params"])
+            finite_gradient = get_total_norm([p.grad for p in parameters if p.grad is not None]).isfinite()
         flags.bad = (~torch.stack([finite_loss, finite_gradient])).long()
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -1,18 +1,15 @@
 """Training, evaluation and prediction by a real trainer."""
 
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import pytorch_lightning as pl
 import torch
-from timm.layers import BatchNormAct2d, SyncBatchNormAct
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from datamodules.sample import Sample
-from lightning_modules.speed import Speed
 from lightning_modules.weak_segmentation import WeakSegmentation
 from losses import GatedCRFLoss, GaussianKernel
 
@@ -148,25 +145,3 @@ def test_prediction_is_uint8_at_the_size_of_the_image(trainer: Trainer, module: 
         assert prediction.dtype == torch.uint8
         assert torch.equal(prediction, model(sample["image"]).argmax(1).to(torch.uint8))
         assert prediction.shape == sample["target"].shape
-
-
-def test_a_compiled_network_trains_the_same_and_has_the_same_names(
-    trainer: Trainer, module: Module, loader: Loader
-) -> None:
-    plain, compiled, data = module(), module(speed=Speed(compile=True)), loader(SIZE, SIZE)
-    for model in (plain, compiled):
-        trainer(max_steps=2).fit(model, data)
-    torch.testing.assert_close(compiled.state_dict(), plain.state_dict())
-
-
-def test_batchnorm_is_synchronized_over_gpus_once_and_keeps_its_activation(module: Module) -> None:
-    """The network is still on the CPU when it is converted."""
-    model = module()
-    model.network = nn.Sequential(nn.Conv2d(3, 4, 3), BatchNormAct2d(4))
-    gpus = SimpleNamespace(world_size=2, training=True, strategy=SimpleNamespace(root_device=torch.device("cuda")))
-    model._trainer = gpus
-    model.configure_model()
-    gpus.training = False  # as in the evaluation that follows
-    model.configure_model()
-    assert isinstance(model.network[1], SyncBatchNormAct)
-    assert isinstance(model.network[1].act, nn.ReLU)

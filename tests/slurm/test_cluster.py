@@ -62,8 +62,8 @@ def slurm(*command: str) -> str:
 
 
 def jobs() -> dict[str, str]:
-    """Return the state of each job of this user by its id."""
-    lines = slurm("squeue", "--noheader", "--format=%i %T").splitlines()
+    """Return the state of each task of this user by its id."""
+    lines = slurm("squeue", "--array", "--noheader", "--format=%i %T").splitlines()
     return dict(line.split() for line in lines)
 
 
@@ -160,6 +160,23 @@ def test_a_job_on_two_devices_continues_after_its_time_limit(tmp_path: Path) -> 
     reference = Reproduction(tmp_path / "local", "clicks/GCRF_s", launcher="local", devices=2)
     assert reference.ended() == 0, reference.output.read_text()
     assert_continued(table.run("clicks.gcrf_s"), reference.run("clicks.gcrf_s"))
+
+
+def test_a_stopped_task_is_requeued_alone(tmp_path: Path) -> None:
+    """The id of the last task is that of the whole array, which scontrol would requeue."""
+    table = Reproduction(tmp_path / "slurm", "clicks/GCRF_s", "full/pCE")
+    runs = [table.run(training) for training in ("clicks.gcrf_s", "full.pce")]
+    until(lambda: all(step(run) >= 5 for run in runs), "training of both cells")
+    first, last = sorted(jobs())
+    slurm("scancel", "--signal=USR1", last)
+    until(lambda: requeued(last), "requeuing")
+    assert jobs()[first] == "RUNNING"
+    assert not requeued(first)
+    slurm("scancel", first)
+    until(lambda: "clicks/GCRF_s/seed0: failed" in table.output.read_text(), "the end of the canceled task")
+    assert last in jobs()
+    slurm("scancel", last)
+    assert table.ended() == 1
 
 
 def test_a_canceled_job_stays_canceled(tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """Batch scripts, as bash and SLURM read them, and their settings."""
 
-import shlex
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +8,7 @@ import pytest
 
 from datamodules.io.errors import InputError
 from experiments.launch.slurm import SCRIPT
-from experiments.launch.slurm_script import Settings, batch_script, job_name
+from experiments.launch.slurm_script import Settings, batch_script
 from experiments.train.run import Run
 
 Stub = Callable[[str, str], None]
@@ -21,19 +20,21 @@ def settings(tmp_path: Path, text: str) -> Settings:
     return Settings.load(path)
 
 
-def test_the_script_has_the_options_of_the_settings(run: Run, tmp_path: Path) -> None:
+def script(run: Run, settings: Settings) -> str:
+    return batch_script("gatedcrf.1234", [run], settings)
+
+
+def test_the_script_has_the_options_of_the_settings(runs: list[Run], tmp_path: Path) -> None:
     chosen = settings(
-        tmp_path, "{partition: gpu, account: lab, time: '1-00:00:00', warning: 90, options: [--qos=long]}"
+        tmp_path, "{partition: gpu, account: lab, time: '1-00:00:00', warning: 90, options: [--qos=long], jobs: 5}"
     )
-    lines = batch_script(run, chosen).splitlines()
+    lines = batch_script("gatedcrf.1234", runs, chosen).splitlines()
     assert lines[0] == "#!/bin/bash"
-    output = shlex.quote(str(run.log).replace("%", "%%"))  # sbatch expands % in the name of the log
     assert {line.removeprefix("#SBATCH ") for line in lines if line.startswith("#SBATCH")} == {
-        f"--job-name={job_name(run.path)}",
+        "--job-name=gatedcrf.1234",
+        "--array=0-1%5",
         f"--chdir={Path.cwd()}",
-        f"--output={output}",
-        "--open-mode=append",
-        "--dependency=singleton",
+        "--output=/dev/null",
         "--requeue",
         "--signal=SIGUSR1@90",
         "--time=1-00:00:00",
@@ -46,30 +47,57 @@ def test_the_script_has_the_options_of_the_settings(run: Run, tmp_path: Path) ->
         "--gres=gpu:1",
         "--qos=long",
     }
-    assert any(line.startswith("srun --cpus-per-task=8 ") for line in lines)
+    assert any(line.startswith("srun --kill-on-bad-exit=1 --cpus-per-task=8 ") for line in lines)
+
+
+def test_memory_and_gpus_grow_with_the_devices(run: Run, tmp_path: Path) -> None:
+    for memory, whole in (("32G", "128G"), ("500M", "2000M"), ("'4096'", "16384"), ("'0'", "0")):
+        config = {**run.config, "trainer": {**run.config["trainer"], "devices": 4}}
+        run.save(config)
+        lines = script(run, settings(tmp_path, f"memory: {memory}")).splitlines()
+        assert f"#SBATCH --mem={whole}" in lines
+        assert "#SBATCH --gres=gpu:4" in lines
+    assert "--mem" not in script(run, settings(tmp_path, "memory: null"))
 
 
 def test_a_run_on_several_nodes_is_told_so(run: Run, tmp_path: Path) -> None:
     """Lightning requires SLURM's number of nodes."""
-    assert "--trainer.num_nodes=2" in batch_script(run, settings(tmp_path, "nodes: 2"))
-    assert "num_nodes" not in batch_script(run, settings(tmp_path, "nodes: 1"))
+    assert "--trainer.num_nodes=2" in script(run, settings(tmp_path, "nodes: 2"))
+    assert "num_nodes" not in script(run, settings(tmp_path, "nodes: 1"))
 
 
-def test_the_shell_passes_the_command_on_unchanged(tmp_path: Path, stub: Stub, run: Run) -> None:
-    """Run the script in bash, with a stub of srun that prints its arguments."""
+@pytest.mark.parametrize(
+    ("gres", "accelerator", "told"),
+    [
+        ("'gpu:{devices}'", "auto", True),
+        ("gpu:a100:2", "auto", True),
+        ("null", "auto", False),
+        ("shard:1", "auto", False),
+        ("'gpu:{devices}'", "cpu", False),  # on purpose
+    ],
+)
+def test_a_run_with_gpus_is_told_to_use_them(gres: str, accelerator: str, told: bool, run: Run, tmp_path: Path) -> None:
+    config = run.config
+    run.save({**config, "trainer": {**config["trainer"], "accelerator": accelerator}})
+    text = script(run, settings(tmp_path, f"gres: {gres}"))
+    assert ("--trainer.accelerator=gpu" in text) == told
+
+
+def test_the_shell_passes_the_command_of_each_run_on_unchanged(
+    tmp_path: Path, stub: Stub, runs: list[Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Run the script in bash, with a stub of srun that prints its arguments, which the log of the run receives."""
     stub("srun", 'printf "%s\\n" "$@"')
-    script = tmp_path / SCRIPT
-    script.write_text(batch_script(run, settings(tmp_path, "setup: [echo prepared]")))
-    assert subprocess.run(["bash", "-n", script], check=False).returncode == 0
-    printed = subprocess.run(["bash", script], capture_output=True, text=True, check=True).stdout.splitlines()
-    assert printed[0] == "prepared"
-    assert printed[2:] == ["--cpus-per-task=8", *run.command()]
-
-
-def test_the_whole_path_of_a_run_identifies_its_job() -> None:
-    names = [job_name(Path(folder) / "shapes/clicks.pce/seed0") for folder in ("runs", "other")]
-    assert names[0] != names[1]
-    assert all(name.startswith("shapes.clicks.pce.seed0.") for name in names)
+    path = tmp_path / SCRIPT
+    path.write_text(batch_script("gatedcrf.1234", runs, settings(tmp_path, "{setup: [echo prepared], gres: null}")))
+    for index, run in enumerate(runs):
+        monkeypatch.setenv("SLURM_ARRAY_TASK_ID", str(index))
+        monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "17")
+        assert subprocess.run(["bash", path], capture_output=True, check=True).stdout == b""
+        printed = run.log.read_text().splitlines()
+        assert printed[0].startswith(f"SLURM job 17_{index} ")
+        assert printed[1] == "prepared"
+        assert printed[2:] == ["--kill-on-bad-exit=1", "--cpus-per-task=8", *run.command()]
 
 
 @pytest.mark.parametrize(
@@ -88,12 +116,14 @@ def test_a_stopped_job_requeues_itself_unless_it_was_canceled(
     stub("srun", f"exit {status}")
     stub("squeue", f"echo {state}")
     stub("scontrol", "echo $* > requeued")
-    monkeypatch.setenv("SLURM_JOB_ID", "17")
-    script = tmp_path / SCRIPT
-    script.write_text(batch_script(run, Settings.load()))
-    assert subprocess.run(["bash", script], check=False).returncode == status
+    monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "17")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "0")
+    monkeypatch.setenv("SLURM_JOB_ID", "17")  # of the task that SLURM splits off last: requeues the whole array
+    path = tmp_path / SCRIPT
+    path.write_text(script(run, Settings.load()))
+    assert subprocess.run(["bash", path], check=False).returncode == status
     assert (tmp_path / "requeued").is_file() == requeued
-    assert not requeued or (tmp_path / "requeued").read_text() == "requeue 17\n"
+    assert not requeued or (tmp_path / "requeued").read_text() == "requeue 17_0\n"
 
 
 @pytest.mark.parametrize(
@@ -106,6 +136,8 @@ def test_a_stopped_job_requeues_itself_unless_it_was_canceled(
         ("time: 'a day'", "HH:MM:SS"),
         ("time: '00:05:00'", "leaves no time to train"),  # it would be requeued forever
         ("jobs: 0", "jobs is 0"),
+        ("memory: 32 GB", "memory is '32 GB'; write the memory per device as 32G or 500M"),
+        ("memory: 1.5G", "memory is '1.5G'"),
         ("", "write keys and values"),
         ("time: [", "mine.yaml"),
     ],
