@@ -1,13 +1,14 @@
 # make demo   train three models on the built-in dataset, compare them, draw their predictions
 # make test   ruff, mypy and the tests
-# Both create .venv if it is missing, and install again only when the requirements have changed.
+# make gpu    the tests and benchmarks that need a GPU, in 15 minutes; results in experiments/results/gpu
+# They create .venv if it is missing, and install again only when the requirements have changed.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 
-.PHONY: demo test install
+.PHONY: demo test gpu install
 
 demo: $(STAMP)
 	$(BIN)/gatedcrf reproduce table1 --dataset shapes --runs runs/demo \
@@ -18,6 +19,9 @@ test: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -n auto --dist loadfile
+
+gpu: $(STAMP)
+	$(BIN)/gatedcrf benchmark gpu
 
 install: $(STAMP)
 

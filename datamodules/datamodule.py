@@ -1,26 +1,27 @@
 """The base class of all datamodules."""
 
-import signal
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-import cv2
 from pytorch_lightning import LightningDataModule, Trainer
 from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
 from torch.utils.data import DataLoader
 
 from datamodules.annotations import check_stroke_width
+from datamodules.batches import ImageBatches, batches_of_equal_size
 from datamodules.dataset import AugmentedCrops, SegmentationDataset, WholeImages
 from datamodules.image_cache import CachedImages, build_cache
 from datamodules.io.errors import InputError, distinct, refuse
+from datamodules.io.images import in_threads
 from datamodules.sample import Sample
 from datamodules.sampler import StreamBatchSampler
 from datamodules.transforms import RandomScaleCropFlip
 from datamodules.validation import CheckReport, count_labels, find_problems
+from datamodules.workers import init_worker
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,7 @@ class SegmentationDataModule(LightningDataModule, ABC):
         self.stroke_width = stroke_width
         self.loader = loader
         self.seed = seed
+        self._shapes: dict[str, list[tuple[int, int]]] = {}  # (H, W) of whole images, measured once per split
 
     @abstractmethod
     def train_split(self) -> SegmentationDataset:
@@ -162,8 +164,8 @@ class SegmentationDataModule(LightningDataModule, ABC):
         return DataLoader(crops, batch_sampler=sampler, **self._workers())
 
     def val_dataloader(self) -> DataLoader[Sample]:
-        """Return a loader of single whole images, since sizes differ. Ranks share them without repetition."""
-        return self._whole_images(self.val_split())
+        """Return a loader of whole images, batched by size. Ranks share them without repetition."""
+        return self._whole_images("val", self.val_split())
 
     def test_dataloader(self) -> DataLoader[Sample]:
         """Return the loader of the validation images."""
@@ -171,14 +173,18 @@ class SegmentationDataModule(LightningDataModule, ABC):
 
     def predict_dataloader(self) -> DataLoader[Sample]:
         """Return a loader of the whole images of :meth:`predict_split`."""
-        return self._whole_images(self.predict_split())
+        return self._whole_images("predict", self.predict_split())
 
-    def _whole_images(self, split: SegmentationDataset) -> DataLoader[Sample]:
+    def _whole_images(self, name: str, split: SegmentationDataset) -> DataLoader[Sample]:
         trainer, length = self._trainer(), len(split)
         if length < trainer.world_size:
             raise InputError(f"{length} images cannot be shared by {trainer.world_size} devices; use fewer devices.")
-        sampler = range(trainer.global_rank, length, trainer.world_size)  # DistributedSampler would repeat images
-        return DataLoader(WholeImages(split), batch_size=1, sampler=sampler, **self._workers())
+        if name not in self._shapes:
+            self._shapes[name] = list(in_threads(split.shape, length))
+        share = range(trainer.global_rank, length, trainer.world_size)  # DistributedSampler would repeat images
+        batches = batches_of_equal_size(share, self._shapes[name])
+        # no batch_sampler: Lightning could not rebuild it for predictions
+        return DataLoader(ImageBatches(WholeImages(split)), batch_size=None, sampler=batches, **self._workers())
 
     def _trainer(self) -> Trainer:
         if self.trainer is None:
@@ -188,13 +194,7 @@ class SegmentationDataModule(LightningDataModule, ABC):
     def _workers(self) -> dict[str, Any]:
         return {
             "num_workers": self.loader.num_workers,
-            "worker_init_fn": _init_worker,
+            "worker_init_fn": init_worker,
             "persistent_workers": self.loader.num_workers > 0,
             "pin_memory": self._trainer().strategy.root_device.type == "cuda",
         }
-
-
-def _init_worker(worker: int) -> None:
-    cv2.setNumThreads(0)  # one thread per loader process
-    for signum in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):  # they stop the run after a step, not its loaders
-        signal.signal(signum, signal.SIG_IGN)

@@ -64,16 +64,16 @@ class SegmentationDataset(ABC):
             image = self.image(index)
             labels = self.weak_labels(index) if training else self.dense_mask(index)
             if isinstance(labels, np.ndarray):
-                check_size(labels, image, self.name(index))
+                check_size(labels, image.shape, self.name(index))
         except InputError as error:
             return error
         return None
 
 
-def check_size(labels: LabelMap, image: Image, place: str) -> None:
-    """Raise :class:`InputError` if a label map and its image differ in size."""
-    if labels.shape != image.shape[:2]:
-        sizes = f"labels of (H, W) {labels.shape}, but an image of {image.shape[:2]}"
+def check_size(labels: LabelMap, size: tuple[int, ...], place: str) -> None:
+    """Raise :class:`InputError` if a label map differs from its image in size, (H, W, ...)."""
+    if labels.shape != size[:2]:
+        sizes = f"labels of (H, W) {labels.shape}, but an image of {size[:2]}"
         raise InputError(f"{place} has {sizes}; export the labels at that size.", "size differs", place)
 
 
@@ -119,5 +119,6 @@ class WholeImages(Dataset[Sample]):
         image, mask = self.dataset.image(index), self.dataset.dense_mask(index)
         if mask is None:
             mask = np.full(image.shape[:2], IGNORE_INDEX, dtype=np.uint8)
+        check_size(mask, image.shape, self.dataset.name(index))
         planes = np.ascontiguousarray(image.transpose(2, 0, 1))
         return to_sample(planes, mask, np.ones(mask.shape, dtype=bool), self.dataset.name(index))

@@ -4,13 +4,14 @@
 
     FOLDER/decoded-KEY.json   shapes, offsets and source files of the images
     FOLDER/decoded-KEY.rgb    uint8, all images one after the other; appears when it is complete
-    FOLDER/decoded.lock       held by the process that builds
+    FOLDER/decoded.lock       held by the process that builds, where the file system has locks
 
 KEY is a digest of the paths, sizes and modification times of the files, so a cache of changed files is not found.
 """
 
 import os
 import shutil
+from contextlib import suppress
 from hashlib import sha256
 from itertools import accumulate
 from pathlib import Path
@@ -23,6 +24,7 @@ from numpy.typing import NDArray
 
 from datamodules.annotations import LabelMap
 from datamodules.dataset import SegmentationDataset
+from datamodules.io.atomic import is_abandoned, part_of
 from datamodules.io.errors import InputError
 from datamodules.io.images import in_threads
 from datamodules.io.json_files import read_json, write_json
@@ -83,8 +85,9 @@ class CachedImages(SegmentationDataset):
 def build_cache(dataset: SegmentationDataset, folder: Path) -> None:
     """Decode all images into a folder, unless their cache is already there.
 
-    One process builds; others wait for it. The files of an interrupted build are removed by the next one. A finished
-    build removes the caches that it replaces: those of changed files, and those of a part of these images.
+    One process builds; others wait for it. On a file system without locks they build too, each in its own file. The
+    files of an interrupted build are removed by the next one. A finished build removes the caches that it replaces:
+    those of changed files, and those of a part of these images.
 
     Raises:
         InputError: An image has no file, a file cannot be read, or the disk is too small.
@@ -98,7 +101,8 @@ def build_cache(dataset: SegmentationDataset, folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / "decoded.lock").open("w") as file:
-            flock(file, LOCK_EX)  # the system releases the lock of a killed process
+            with suppress(OSError):  # some file systems have no locks
+                flock(file, LOCK_EX)  # the system releases the lock of a killed process
             if not path.is_file():
                 _remove_interrupted(folder)
                 _write(dataset, sources, path)
@@ -116,7 +120,7 @@ def _write(dataset: SegmentationDataset, sources: list[Source], path: Path) -> N
     if total > free:
         problem = f"The decoded images take {total / GIB:.2f} GiB but {path.parent} has {free / GIB:.2f} GiB free"
         raise InputError(f"{problem}; free some, or name a folder on a different disk with --data.loader.image_cache.")
-    part = path.with_suffix(".part")
+    part = part_of(path)
 
     def store(index: int) -> None:
         image = dataset.image(index)
@@ -131,22 +135,23 @@ def _write(dataset: SegmentationDataset, sources: list[Source], path: Path) -> N
         for (file, size, mtime_ns), shape, offset in zip(sources, shapes, offsets, strict=True)
     ]
     try:
-        write_json(path.with_suffix(".json"), {"version": dataset.image_version(), "images": images})
         part.touch()
         for _ in in_threads(store, len(dataset), "Decoding"):
             pass
         with part.open("r+b") as file:
             os.fsync(file.fileno())  # a power cut must not leave the name without the pixels
+        write_json(path.with_suffix(".json"), {"version": dataset.image_version(), "images": images})
         part.replace(path)
     except BaseException:
-        _remove_interrupted(path.parent)
+        part.unlink(missing_ok=True)
         raise
 
 
 def _remove_interrupted(folder: Path) -> None:
-    for path in folder.glob("decoded-*"):
-        if not path.with_suffix(".rgb").exists():
-            path.unlink()
+    """Remove the pixels of killed builds. A live one may run on another machine, where locks do not reach."""
+    for part in folder.glob("decoded-*.part"):
+        if is_abandoned(part):
+            part.unlink(missing_ok=True)
 
 
 def _remove_replaced(version: str, sources: set[Source], path: Path) -> None:

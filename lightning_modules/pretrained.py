@@ -9,6 +9,7 @@ from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
 from timm.models import load_state_dict
 
 from datamodules.io.errors import InputError
+from lightning_modules.weight_files import why_unreadable
 
 TIMEOUT_S = 5.0  # without a network, the hub's client would retry for most of a minute
 
@@ -45,13 +46,18 @@ def check_weights(backbone: str, path: Path) -> None:
     """Check that a .pth or .safetensors file has all weights of a timm model. timm would leave missing ones random.
 
     Raises:
-        InputError: Weights are missing or differ in shape.
+        InputError: The file cannot be read, or weights are missing or differ in shape.
     """
-    held = load_state_dict(str(path), use_ema=False)
+    remedy = "Pass the file that timm publishes for this backbone, or one of torch.save(model.state_dict(), FILE)."
+    try:
+        held = load_state_dict(str(path), use_ema=False, weights_only=True)
+    except Exception as error:  # of many types
+        raise InputError(f"{path} {why_unreadable(path)}. {remedy}") from error
+    shapes = {name: getattr(value, "shape", None) for name, value in held.items()}
     wanted = timm.create_model(backbone, pretrained=False, num_classes=0).state_dict()
-    wrong = [name for name, weight in wanted.items() if name not in held or held[name].shape != weight.shape]
+    wrong = [name for name, weight in wanted.items() if shapes.get(name) != weight.shape]
     if any(not name.endswith("num_batches_tracked") for name in wrong):  # old files lack these counters
         raise InputError(
             f"{path} does not hold the weights of {backbone}: {len(wrong)} of {len(wanted)} tensors are missing or "
-            "differ in shape. Pass the file that timm publishes for this backbone."
+            f"differ in shape. {remedy}"
         )

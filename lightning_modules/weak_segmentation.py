@@ -4,17 +4,20 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from pytorch_lightning import LightningModule
 from pytorch_lightning.utilities import rank_zero_warn
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
-from timm.layers.norm_act import convert_sync_batchnorm
 from torch import Tensor, nn
 from torch.optim import SGD
 from torch.optim.lr_scheduler import LambdaLR
 
 from datamodules.sample import IGNORE_INDEX, Sample
 from lightning_modules.evaluation import Best, ConfusionCounts, Evaluation
+from lightning_modules.fault_tolerance.step_flags import StepFlags
 from lightning_modules.inference import WHOLE_IMAGE, Inference, resize
+from lightning_modules.speed import DEFAULT_SPEED, Speed
+from losses.global_batch import Call, compute_losses, sum_over_processes
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
@@ -42,7 +45,7 @@ class WeakSegmentation(LightningModule):
         mean: Mean of each RGB channel, scale 0 to 255, for standardization. Pretrained backbones expect the default,
             ImageNet's, which the authors' code uses too.
         std: Standard deviation of each RGB channel, scale 0 to 255.
-        compile: Compile the network: slow first steps, faster training.
+        speed: How training is computed faster.
     """
 
     def __init__(
@@ -62,7 +65,7 @@ class WeakSegmentation(LightningModule):
         inference: Inference = WHOLE_IMAGE,
         mean: Sequence[float] = IMAGENET_MEAN,
         std: Sequence[float] = IMAGENET_STD,
-        compile: bool = False,
+        speed: Speed = DEFAULT_SPEED,
     ) -> None:
         super().__init__()
         self.network = network
@@ -77,7 +80,8 @@ class WeakSegmentation(LightningModule):
         self.weight_decay = weight_decay
         self.power = power
         self.inference = inference
-        self.compiles_network = compile
+        self.speed = speed
+        self.flags = StepFlags()
         self.class_names = list(class_names)
         self.evaluation: Evaluation | None = None  # the last one
         self.best = Best()
@@ -87,22 +91,15 @@ class WeakSegmentation(LightningModule):
         self.counts = ConfusionCounts(len(self.class_names))
 
     def configure_model(self) -> None:
-        """Synchronize BatchNorm over all GPUs, and compile the network. Runs before training only."""
-        if not self.trainer.training:
-            return
-        on_gpus = self.trainer.strategy.root_device.type == "cuda"  # the module itself is still on the CPU
-        if self.trainer.world_size > 1 and on_gpus:  # torch synchronizes BatchNorm on GPUs only
-            # unlike torch's conversion, timm's keeps the activations inside its layers; converting twice would drop
-            # them
-            self.network = convert_sync_batchnorm(self.network)  # type: ignore[no-untyped-call]
-        if self.compiles_network:
-            self.network.compile()  # in place, so that names in checkpoints stay
+        """Prepare the network for the device."""
+        self.network, self._train_network = self.speed.prepare(self.network, self.trainer)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Return SGD and a polynomial decay of the learning rate, updated every step."""
-        optimizer = SGD(self.parameters(), self.learning_rate, self.momentum, weight_decay=self.weight_decay)
-        schedule = LambdaLR(optimizer, self.decay)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        settings = {"weight_decay": self.weight_decay, "fused": self.speed.fused_optimizer or None}
+        optimizer = SGD(self.parameters(), self.learning_rate, self.momentum, **settings)  # type: ignore[arg-type]
+        schedule = {"scheduler": LambdaLR(optimizer, self.decay), "interval": "step"}
+        return {"optimizer": optimizer, "lr_scheduler": schedule}  # type: ignore[typeddict-item]
 
     def decay(self, step: int) -> float:
         """Return (1 - step / max_steps)^power; 0 beyond ``max_steps``."""
@@ -113,6 +110,7 @@ class WeakSegmentation(LightningModule):
         """Give the label histogram to a loss that needs it. Warn if the regularizer never starts."""
         if getattr(self.supervised_loss, "needs_histogram", False):
             self.supervised_loss.set_histogram(self.trainer.datamodule.label_histogram())  # type: ignore[attr-defined, operator]
+            self.supervised_loss.to(self.device)
         if self.regularizer is not None and self.regularizer_start_step >= self.trainer.max_steps:
             rank_zero_warn(
                 f"The regularizer starts at step {self.regularizer_start_step}, but this run ends at "
@@ -131,22 +129,33 @@ class WeakSegmentation(LightningModule):
 
     def standardize(self, image: Tensor) -> Tensor:
         """Map RGB images, uint8 (N, 3, H, W), to zero mean and unit variance, float."""
-        return (image - self.mean) / self.std  # type: ignore[operator]
+        return ((image - self.mean) / self.std).contiguous(memory_format=self.speed.memory_format)  # type: ignore[operator]
 
     def training_step(self, batch: Sample, batch_idx: int) -> Tensor:
         """Return L_CE + lambda L_GCRF."""
         image, target = self.standardize(batch["image"]), batch["target"]
-        logits = self.network(image)
-        loss: Tensor = self.supervised_loss(resize(logits.float(), image.shape[-2:]), target)
-        self.log("train/cross_entropy", loss, sync_dist=True)
+        logits = self._train_network(image).float()
+        calls: list[Call] = [(self.supervised_loss, (resize(logits, image.shape[-2:]), target))]
         if self.regularizer is not None and self.global_step >= self.regularizer_start_step:
             source = batch["valid"] if self.gate_source else None
             destination = target == IGNORE_INDEX if self.gate_destination else None
-            energy = self.regularizer(logits.float().softmax(dim=1), {"rgb": image}, source, destination)
-            self.log("train/gated_crf", energy, sync_dist=True)
-            loss = loss + self.regularizer_weight * energy
-        self.log("train/loss", loss, prog_bar=True, sync_dist=True)
+            calls.append((self.regularizer, (logits.softmax(dim=1), {"rgb": image}, source, destination)))
+        cross_entropy, *energy = compute_losses(calls, self.flags.exchange)
+        loss = cross_entropy + self.regularizer_weight * energy[0] if energy else cross_entropy
+        self._log([cross_entropy, loss, *energy])
         return loss
+
+    def _log(self, losses: Sequence[Tensor]) -> None:
+        """Log means over the processes in logged steps, with one sum for all of them; Lightning adds barriers."""
+        if (self.global_step + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+            means = sum_over_processes(torch.stack(list(losses))) / self.trainer.world_size
+            for name, mean in zip(("cross_entropy", "loss", "gated_crf"), means, strict=False):
+                self.log(f"train/{name}", mean, prog_bar=name == "loss")
+
+    def on_validation_epoch_start(self) -> None:
+        """Take the buffers of process 0, which are saved. Without synchronized BatchNorm, they differ."""
+        for buffer in self.network.buffers() if self.trainer.world_size > 1 else ():
+            dist.broadcast(buffer, 0)
 
     def forward(self, image: Tensor) -> Tensor:
         """Return class probabilities, (N, C, H, W), of RGB images, uint8 (N, 3, H, W); see :class:`Inference`."""

@@ -14,7 +14,7 @@ from losses import checks
 from losses.autograd import pairwise_energy
 from losses.engines import choose_engine
 from losses.engines import tensor as tensor_form
-from losses.global_batch import global_mean
+from losses.global_batch import global_mean, sum_over_processes
 from losses.kernels import GaussianKernel, Neighborhood, mix, mosaic, radius_for
 
 
@@ -78,6 +78,7 @@ class GatedCRFLoss(nn.Module):
         features: Mapping[str, Tensor],
         source: Tensor | None = None,
         destination: Tensor | None = None,
+        count: Tensor | None = None,
     ) -> Tensor:
         """Return the scalar loss.
 
@@ -89,6 +90,7 @@ class GatedCRFLoss(nn.Module):
             source: m^src, bool (N, H', W'): pixels that may send energy. ``None`` is all pixels. A larger mask is
                 pooled: a cell is set if all its pixels are.
             destination: m^dst, same format as ``source``: pixels that may receive energy.
+            count: The sum of :meth:`count` over all processes. ``None`` computes it here.
 
         Raises:
             ArgumentError: If a feature map is missing, or types, shapes or devices are not as described.
@@ -105,8 +107,20 @@ class GatedCRFLoss(nn.Module):
             if self.debug:
                 checks.values(probs, maps)
             energy = self._energy(probs, maps, src, dst)
-            by_source = self.authors_denominator and destination is None
-            return global_mean(energy, (src if by_source else dst).sum())
+            if count is None:
+                count = sum_over_processes(self.count(probs, features, source, destination))
+            return global_mean(energy, count.sum())
+
+    def count(
+        self,
+        probs: Tensor,
+        features: Mapping[str, Tensor],
+        source: Tensor | None = None,
+        destination: Tensor | None = None,
+    ) -> Tensor:
+        """Return the denominator of Eq. 10 for the arguments of :meth:`forward`, int64 (1,)."""
+        gate = source if self.authors_denominator and destination is None else destination
+        return _pool_gate(gate, probs).sum().view(1)
 
     def draw_kernels(self, features: Mapping[str, Tensor], size: Sequence[int]) -> Tensor:
         """Return a picture of the kernels: :func:`losses.kernels.mosaic` relative to K at the anchor, in [0, 1].

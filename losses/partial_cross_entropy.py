@@ -45,28 +45,33 @@ class PartialCrossEntropyLoss(nn.Module):
         """Set the class weights from the number of labels of each class in the dataset, (C,)."""
         self.class_weights = frequency_weights(torch.as_tensor(counts))
 
-    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+    def forward(self, logits: Tensor, target: Tensor, count: Tensor | None = None) -> Tensor:
         """Return the scalar loss.
 
         Args:
             logits: Float (N, C, H, W).
             target: Integer (N, H, W), class index or ``ignore_index``.
+            count: The sum of :meth:`count` over all processes. ``None`` computes it here.
 
         Raises:
             ArgumentError: If :attr:`needs_histogram` and :meth:`set_histogram` was not called.
         """
-        target = target.long()
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))  # sums overflow half precision
-        labeled = target != self.ignore_index
-        weight = self._weight(target, labeled, logits)
-        total = F.cross_entropy(logits, target, weight, ignore_index=self.ignore_index, reduction="sum")
-        count = labeled.sum() if weight is None else (weight[target.where(labeled, 0)] * labeled).sum()
-        return global_mean(total, count)
+        count = sum_over_processes(self.count(logits, target)) if count is None else count
+        weight = self._weight(count, logits)
+        total = F.cross_entropy(logits, target.long(), weight, ignore_index=self.ignore_index, reduction="sum")
+        return global_mean(total, count.sum() if weight is None else (weight * count).sum())
 
-    def _weight(self, target: Tensor, labeled: Tensor, logits: Tensor) -> Tensor | None:
+    def count(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Return the number of labels in ``target``, int64 (1,), or with class weights that of each class, (C,)."""
+        if self.balance is None and self.class_weights is None:
+            return (target != self.ignore_index).sum().view(1)
+        classes = torch.arange(logits.shape[1], device=target.device).view(-1, 1, 1, 1)
+        return (target == classes).flatten(1).sum(1)  # torch.bincount would wait for the GPU
+
+    def _weight(self, count: Tensor, logits: Tensor) -> Tensor | None:
         if self.balance == "batch":
-            counts = torch.bincount(target[labeled], minlength=logits.shape[1])
-            return frequency_weights(sum_over_processes(counts)).to(logits)
+            return frequency_weights(count).to(logits)
         if self.needs_histogram and self.class_weights is None:
             raise ArgumentError("class_weights='dataset' needs the labels of the dataset; call set_histogram first.")
         return None if self.class_weights is None else self.class_weights.to(logits)

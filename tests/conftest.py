@@ -20,6 +20,14 @@ if not torch.cuda.is_available():  # before Triton is imported
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
 
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def device(request: pytest.FixtureRequest) -> str:
+    """The CPU, then the GPU if there is one."""
+    if request.param == "cuda" and not torch.cuda.is_available():
+        pytest.skip("needs a GPU")
+    return str(request.param)
+
+
 # The public datasets in miniature, in their formats on disk. Sizes are (W, H).
 VOC_IMAGES = {
     "2007_000032": ((40, 30), 1),  # in VOC train and SBD train

@@ -14,6 +14,7 @@ ALLOWED = {
     "datamodules": ["datamodules", "torch", "pytorch_lightning", "numpy", "cv2", "PIL", "pycocotools", "scipy", "rich"],
     "lightning_modules": [
         *("lightning_modules", "datamodules.sample", "datamodules.io.errors", "datamodules.io.atomic", "torch"),
+        "losses.global_batch",
         *("pytorch_lightning", "lightning_fabric", "torchmetrics", "timm", "huggingface_hub", "wandb", "numpy", "PIL"),
         *("matplotlib", "rich"),
     ],

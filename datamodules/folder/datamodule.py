@@ -21,9 +21,9 @@ from pytorch_lightning.trainer.states import TrainerFn
 from datamodules.annotations import Annotation, to_json
 from datamodules.datamodule import LoaderOptions, SegmentationDataModule
 from datamodules.folder.dataset import FolderDataset, Simulator
-from datamodules.folder.files import read_class_names, read_vectors
+from datamodules.folder.files import file_versions, read_class_names, read_vectors
 from datamodules.io.errors import InputError, refuse
-from datamodules.io.images import IMAGE_SUFFIXES, in_threads, list_images
+from datamodules.io.images import in_threads, list_images
 from datamodules.io.json_files import write_json
 from datamodules.sample import IGNORE_INDEX
 from datamodules.simulate_clicks import ClickSimulator
@@ -110,9 +110,11 @@ class FolderDataModule(SegmentationDataModule):
         images = list_images(self.root / "images" / name)
         if weak is not None:
             return FolderDataset(images, None, self.num_classes, weak, max_side=self.max_side)
-        simulators: dict[str, Simulator] = {"clicks": self.clicks, "scribbles": self.scribbles}
-        simulator = simulators.get(self.supervision)
-        return FolderDataset(images, self.root / "masks" / name, self.num_classes, None, simulator, self.max_side)
+        masks, simulator = self.root / "masks" / name, self._simulators().get(self.supervision)
+        return FolderDataset(images, masks, self.num_classes, None, simulator, max_side=self.max_side)
+
+    def _simulators(self) -> dict[str, Simulator]:
+        return {"clicks": self.clicks, "scribbles": self.scribbles}
 
     def _simulated(self, split: FolderDataset) -> dict[str, list[Annotation]]:
         """Return simulated labels from ``cache_dir``, where they are written first if a file has changed."""
@@ -131,9 +133,14 @@ class FolderDataModule(SegmentationDataModule):
 
     def _weak_files(self) -> dict[str, list[Annotation]] | Path | None:
         """Return the weak labels that are in files, if there are any."""
+        path = self._weak_path()
+        return self._read_vectors(path) if path is not None and path.is_file() else path
+
+    def _weak_path(self) -> Path | None:
+        """Return the JSON file or the folder of the weak labels, or ``None`` if training reads masks."""
         vectors, maps = self.root / f"{self.supervision}.json", self.root / "scribbles" / "train"
-        if vectors.is_file():
-            return self._read_vectors(vectors)
+        if self.supervision != "full" and vectors.is_file():
+            return vectors
         return maps if self.supervision == "scribbles" and maps.is_dir() else None
 
     def _read_vectors(self, path: Path) -> dict[str, list[Annotation]]:
@@ -141,11 +148,9 @@ class FolderDataModule(SegmentationDataModule):
         return read_vectors(path, names, self.num_classes)
 
     def _digest(self) -> str:
-        """Return a key that changes with every file of the layout, the supervision and the simulators."""
-        files = [self.root / name for name in ("classes.txt", "clicks.json", "scribbles.json")]
-        for folder in ("images", "masks", "scribbles"):
-            paths = sorted((self.root / folder).rglob("*"))
-            files += [path for path in paths if path.suffix.lower() in IMAGE_SUFFIXES]
-        stats = [(str(path.relative_to(self.root)), path.stat()) for path in files if path.is_file()]
-        key = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
-        return sha256(repr((self.supervision, self.clicks, self.scribbles, key)).encode()).hexdigest()[:16]
+        """Return a key that changes with every file that this supervision reads, and with its simulator."""
+        sources = [self.root / name for name in ("classes.txt", "images/train", "images/val", "masks/val")]
+        sources.append(self._weak_path() or self.root / "masks" / "train")
+        key = [(str(path.relative_to(self.root)), file_versions(path)) for path in sources]
+        simulator = self._simulators().get(self.supervision)
+        return sha256(repr((self.supervision, simulator, key)).encode()).hexdigest()[:16]

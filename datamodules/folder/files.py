@@ -1,11 +1,11 @@
-"""The text files of a folder: class names and weak labels."""
+"""The files of a folder: class names, weak labels, and what tells that they have changed."""
 
 from collections.abc import Container
 from pathlib import Path
 
 from datamodules.annotations import Annotation, from_json
 from datamodules.io.errors import InputError
-from datamodules.io.images import naming
+from datamodules.io.images import IMAGE_SUFFIXES, naming
 from datamodules.io.json_files import read_json
 
 
@@ -49,3 +49,10 @@ def read_vectors(path: Path, images: Container[str], num_classes: int) -> dict[s
                 problem = f"gives {name!r} the class {annotation.label}"
                 raise InputError(f"{path} {problem}; classes are 0 to {num_classes - 1}.")
     return vectors
+
+
+def file_versions(path: Path) -> list[tuple[str, int, int]]:
+    """Return name, size and modification time, ns, of a file or of the images of a folder, without its subfolders."""
+    files = [file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES] if path.is_dir() else [path]
+    versions = [(file.name, file.stat()) for file in sorted(files) if file.is_file()]
+    return [(name, stat.st_size, stat.st_mtime_ns) for name, stat in versions]

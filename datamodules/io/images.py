@@ -13,6 +13,8 @@ import cv2
 import numpy as np
 from PIL import Image as PILImage
 from PIL import ImageOps
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 from rich.progress import track
 
 from datamodules.annotations import LabelMap
@@ -20,11 +22,13 @@ from datamodules.io.errors import InputError
 from datamodules.sample import IGNORE_INDEX
 from datamodules.transforms import Image
 
+PILImage.MAX_IMAGE_PIXELS = None  # no limit: the files are the user's own
 _ORIENTATION = 0x0112  # EXIF tag; values 5 to 8 swap width and height
+_BITS_PER_SAMPLE = 0x0102  # TIFF tag, one value per channel
 
 # JPEG markers: frames of 8 bits; the first scan; other headers of a plain file (JFIF, tables, comment)
 _FRAMES, _SCAN, _HARMLESS = (0xC0, 0xC1, 0xC2), 0xDA, (0xE0, 0xDB, 0xC4, 0xDD, 0xFE)
-_PIXELS = 2**26  # Pillow warns about larger images
+_PIXELS = 2**26  # OpenCV decodes smaller images only, and only larger ones are decoded at a reduced size
 
 T = TypeVar("T")
 
@@ -44,8 +48,8 @@ def naming(path: Path, what: str) -> Iterator[None]:
         raise InputError(f"{path} cannot be read as {what} ({error}); replace or remove it.", kind, path) from error
 
 
-def in_threads(function: Callable[[int], T], length: int, text: str) -> Iterator[T]:
-    """Yield ``function(index)`` for each index below ``length``, computed by threads, and show a progress bar.
+def in_threads(function: Callable[[int], T], length: int, text: str = "") -> Iterator[T]:
+    """Yield ``function(index)`` for each index below ``length``, computed by threads. A text shows a progress bar.
 
     Return only after the threads have terminated. A terminating thread holds an OpenCV lock, and a loader process
     forked at that moment would deadlock.
@@ -53,7 +57,7 @@ def in_threads(function: Callable[[int], T], length: int, text: str) -> Iterator
     threads = list[int]()
     pool = ThreadPoolExecutor(initializer=lambda: threads.append(get_native_id()))
     try:
-        yield from track(pool.map(function, range(length)), text, length, transient=True)
+        yield from track(pool.map(function, range(length)), text, length, transient=True, disable=not text)
     finally:
         pool.shutdown(cancel_futures=True)
         while any(Path(f"/proc/self/task/{thread}").exists() for thread in threads):
@@ -88,23 +92,50 @@ def image_size(path: Path) -> tuple[int, int]:
         return picture.size[::-1] if turned else picture.size
 
 
-def read_image(path: Path) -> Image:
+def read_image(path: Path, max_side: int | None = None) -> Image:
     """Return uint8 (H, W, 3), RGB, rotated by its EXIF orientation, as annotation tools show it.
 
+    Args:
+        path: The file.
+        max_side: Longest side to which the caller reduces the image, pixels. A JPEG above 2**26 pixels is then decoded
+            at 1/2, 1/4 or 1/8 of its size, but not below twice this side.
+
     Raises:
-        InputError: The file is missing, truncated or not an image, or has more than 8 bits per channel.
+        InputError: The file is missing, truncated or not an image, has more than 8 bits per channel, or does not fit
+            into memory.
     """
     with naming(path, "an image"):
-        image = _decode_plain_jpeg(path.read_bytes())
+        content = path.read_bytes()
+        image = _decode_plain_jpeg(content)
         if image is not None:
             return image
-        with PILImage.open(path) as picture:
-            mode = picture.mode
-            if not mode.startswith(("I", "F")):  # Pillow clips more than 8 bits
+        with PILImage.open(path) as picture, _stating_size(picture):
+            bits = _bits(picture, content)
+            if bits <= 8:
+                if max_side is not None and picture.width * picture.height > _PIXELS:
+                    picture.draft(None, (2 * max_side, 2 * max_side))
                 ImageOps.exif_transpose(picture, in_place=True)
-                return np.array(picture if mode == "RGB" else picture.convert("RGB"))
-    message = f"{path} has more than 8 bits per channel (mode {mode}); export it with 8 bits."
+                return np.array(picture if picture.mode == "RGB" else picture.convert("RGB"))
+    message = f"{path} has more than 8 bits per channel: {bits}; export it with 8 bits."
     raise InputError(message, "more than 8 bits", path)
+
+
+def _bits(picture: PILImage.Image, content: bytes) -> int:
+    """Return the bits per channel of a file. Pillow opens deep gray values in modes I and F, but deep colors as RGB."""
+    if isinstance(picture, TiffImageFile):
+        return int(max(picture.tag_v2.get(_BITS_PER_SAMPLE, (1,))))
+    if isinstance(picture, PngImageFile):
+        return content[24]  # of the header, which comes first
+    return 32 if picture.mode.startswith(("I", "F")) else 8
+
+
+@contextmanager
+def _stating_size(picture: PILImage.Image) -> Iterator[None]:
+    """State the size of an image for which the memory does not suffice."""
+    try:
+        yield
+    except MemoryError as error:
+        raise MemoryError(f"{picture.width} x {picture.height} pixels do not fit into memory") from error
 
 
 def _decode_plain_jpeg(content: bytes) -> Image | None:
@@ -131,15 +162,15 @@ def _decode_plain_jpeg(content: bytes) -> Image | None:
 
 
 def read_label_map(path: Path, num_classes: int) -> LabelMap:
-    """Return class indices, uint8 (H, W), of a palette or grayscale PNG.
+    """Return class indices, uint8 (H, W), of a palette, grayscale or bilevel PNG.
 
     Raises:
         InputError: The file is missing or truncated, has colors instead of indices, or holds a value that is neither a
             class nor IGNORE_INDEX.
     """
-    with naming(path, "a mask"), PILImage.open(path) as picture:
+    with naming(path, "a mask"), PILImage.open(path) as picture, _stating_size(picture):
         mode, labels = picture.mode, np.array(picture)
-    if mode not in ("P", "L", "I", "I;16"):
+    if mode not in ("1", "P", "L", "I", "I;16"):
         message = f"{path} has mode {mode}; a mask holds one class index per pixel, as a palette or gray PNG."
         raise InputError(message, "colors instead of indices", path)
     wrong = sorted(set(np.unique(labels).tolist()) - {*range(num_classes), IGNORE_INDEX})

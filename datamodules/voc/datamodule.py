@@ -35,6 +35,8 @@ class VOCDataModule(SegmentationDataModule):
         scribbles: ScribbleSup as a zip or a folder, or a folder of rasterized scribbles. ``None`` looks in ``root``.
         rasterize_first: Draw clicks and scribbles before the augmentation, as competing papers do, instead of after it.
         published_split: Compare image lists and click files with their published checksums.
+        max_side: Reduce larger images to this longest side, pixels, when they are read. mIoU and predictions then
+            refer to the reduced images.
         augmentation: See :class:`SegmentationDataModule`, also for ``loader`` and ``seed``.
         stroke_width: Width of clicks and strokes, pixels of the crop. ``None`` is 1 for clicks and 3 for scribbles,
             Sec. 4.1.
@@ -50,6 +52,7 @@ class VOCDataModule(SegmentationDataModule):
         scribbles: str | None = None,
         rasterize_first: bool = False,
         published_split: bool = True,
+        max_side: int | None = None,
         augmentation: RandomScaleCropFlip = RandomScaleCropFlip(crop=256),
         stroke_width: int | None = None,
         loader: LoaderOptions = LoaderOptions(48, 8),
@@ -64,6 +67,7 @@ class VOCDataModule(SegmentationDataModule):
         self.scribbles = scribbles
         self.raster_width = stroke_width if rasterize_first else None
         self.published_split = published_split
+        self.max_side = max_side
 
     @cached_property
     def weak(self) -> Weak:
@@ -78,11 +82,12 @@ class VOCDataModule(SegmentationDataModule):
 
     def train_split(self) -> VOCDataset:
         """Return the training images with the labels of the supervision."""
-        return VOCDataset(self.files, self.files.train_aug(self._labeled()), self.weak, self.raster_width)
+        names = self.files.train_aug(self._labeled())
+        return VOCDataset(self.files, names, self.weak, self.raster_width, max_side=self.max_side)
 
     def val_split(self) -> VOCDataset:
         """Return the validation images with their dense masks."""
-        return VOCDataset(self.files, self.files.val())
+        return VOCDataset(self.files, self.files.val(), max_side=self.max_side)
 
     def quick_problems(self, split: str) -> Iterator[InputError]:
         """Yield lists and files that differ from the published ones, and training images without labels."""

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from datamodules.annotations import Annotation, LabelMap, drop_outside, pixel_centers, rasterize
-from datamodules.dataset import SegmentationDataset
 from datamodules.io.click_files import Clicks
 from datamodules.io.errors import InputError
 from datamodules.io.images import read_label_map
+from datamodules.reduction import ReducedDataset
 from datamodules.transforms import Labels
 from datamodules.voc.files import CLASSES, VOCFiles
 from datamodules.voc.scribblesup import ScribbleFiles
@@ -18,7 +18,7 @@ Weak = Clicks | ScribbleFiles | Path | None
 
 
 @dataclass(frozen=True)
-class VOCDataset(SegmentationDataset):
+class VOCDataset(ReducedDataset):
     """One split.
 
     Args:
@@ -27,6 +27,7 @@ class VOCDataset(SegmentationDataset):
         weak: Training labels.
         raster_width: Draw clicks and scribbles with this width before the augmentation, pixels of the image. ``None``
             draws them after it.
+        max_side: See :class:`ReducedDataset`.
     """
 
     files: VOCFiles
@@ -41,30 +42,33 @@ class VOCDataset(SegmentationDataset):
         """Return the path of the image."""
         return self.files.image(self.names[index])
 
-    def dense_mask(self, index: int) -> LabelMap:
+    def file_mask(self, index: int) -> LabelMap:
         """Return the mask, uint8 (H, W)."""
         return self.files.dense_mask(self.names[index])
 
-    def weak_labels(self, index: int) -> Labels:
+    def file_labels(self, index: int) -> Labels:
         """Return the labels of the supervision."""
         name = self.names[index]
         if self.weak is None:
-            return self.dense_mask(index)
+            return self.file_mask(index)
         if isinstance(self.weak, Path):
             return read_label_map(self.weak / f"{name}.png", len(CLASSES))
         if isinstance(self.weak, ScribbleFiles):
-            vectors = self._scribbles(self.weak, index)
-        elif name in self.weak:
-            vectors = self.weak[name]
-        else:
+            return self._scribbles(self.weak, index)
+        if name not in self.weak:
             message = f"{name} is missing in a click file; download it again, or add an empty list if it has no clicks."
             raise InputError(message, "no labels", name)
-        if self.raster_width is None:
-            return vectors
-        return rasterize(drop_outside(vectors, self.shape(index)), self.shape(index), self.raster_width)
+        return self.weak[name]
+
+    def weak_labels(self, index: int) -> Labels:
+        """Return the labels of the supervision, rasterized if they are drawn before the augmentation."""
+        labels = super().weak_labels(index)
+        if self.raster_width is None or not isinstance(labels, list):
+            return labels
+        return rasterize(drop_outside(labels, self.shape(index)), self.shape(index), self.raster_width)
 
     def _scribbles(self, files: ScribbleFiles, index: int) -> list[Annotation]:
-        name, actual = self.names[index], self.shape(index)
+        name, actual = self.names[index], self.file_shape(index)
         scribbles, size = files.read(name)
         if size != actual:
             problem = f"are for (H, W) {size}, but {self.image_file(index)} has {actual}"

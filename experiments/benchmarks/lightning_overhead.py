@@ -4,6 +4,7 @@ import logging
 import os
 import time
 from contextlib import redirect_stdout
+from io import TextIOWrapper
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
@@ -15,8 +16,16 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from experiments.benchmarks.measure import synchronize
 from experiments.benchmarks.photographs import PhotographFolder
 from experiments.benchmarks.plain_loop import PlainLoop, seconds_per_step
-from experiments.benchmarks.settings import WARMUP, Variant
+from experiments.benchmarks.settings import PRESETS, WARMUP
 from experiments.cli import main
+
+
+class Terminal(TextIOWrapper):
+    """A file on which the progress bar is drawn, as on a terminal."""
+
+    def isatty(self) -> bool:
+        """Return true."""
+        return True
 
 
 class StepClock(Callback):
@@ -31,28 +40,33 @@ class StepClock(Callback):
             self.marks.append(time.perf_counter())
 
 
-def measure_overhead(data: PhotographFolder, device: torch.device, steps: int, repeats: int) -> dict[str, list[float]]:
-    """Return the ms per step of each run, without and with Lightning. The runs alternate."""
+def measure_overhead(
+    data: PhotographFolder, device: torch.device, steps: int, repeats: int, preset: str
+) -> dict[str, list[float]]:
+    """Return the ms per step of each run, without and with Lightning, both with a preset. The runs alternate."""
     times: dict[str, list[float]] = {"plain_ms": [], "lightning_ms": []}
     for _ in range(repeats):
-        plain = PlainLoop(data.size, Variant(), device, steps)
+        plain = PlainLoop(data.size, PRESETS[preset], device, steps)
         times["plain_ms"].append(1e3 * seconds_per_step(plain, data.loader(steps)))
         del plain
         with TemporaryDirectory() as name:
-            times["lightning_ms"].append(1e3 * fit(data, Path(name), steps))
+            times["lightning_ms"].append(1e3 * fit(data, Path(name), steps, preset))
     return times
 
 
-def fit(data: PhotographFolder, folder: Path, steps: int) -> float:
+def fit(data: PhotographFolder, folder: Path, steps: int, preset: str) -> float:
     """Run ``gatedcrf fit`` with its callbacks, loggers and progress bar, and return the seconds per step.
 
     Args:
         data: Training images.
         folder: Folder of the run and of its output, log.txt.
         steps: Number of steps.
+        preset: Preset of the run, "gpu" or "none".
     """
     options = {
+        "preset": preset,
         "data.root": data.root,
+        "data.loader.image_cache": data.cache,
         "data.augmentation.crop": data.size.crop,
         "data.loader.batch_size": data.size.batch,
         "data.loader.num_workers": data.num_workers,
@@ -70,8 +84,11 @@ def fit(data: PhotographFolder, folder: Path, steps: int) -> float:
     arguments = ["fit", "-c", "datasets/folder.yaml", "-c", "supervision/clicks.yaml"]
     arguments += [f"--{name}={value}" for name, value in options.items()]
     StepClock.marks.clear()
+    tf32 = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
     color = patch.dict(os.environ, FORCE_COLOR="1")  # for the progress bar; also restores what the run sets
-    with (folder / "log.txt").open("w") as log, redirect_stdout(log), color:
+    with Terminal((folder / "log.txt").open("wb"), encoding="utf-8") as log, redirect_stdout(log), color:
         main(arguments)
+    torch.set_float32_matmul_precision(tf32[0])  # the preset changed both for this process
+    torch.backends.cudnn.allow_tf32 = tf32[1]
     start, end = StepClock.marks
     return (end - start) / (steps - 1 - WARMUP)

@@ -36,6 +36,7 @@ def hardware(device: torch.device) -> str:
 def free_memory(device: torch.device) -> int:
     """Return the available memory in bytes. On a CPU, this includes the file cache of the system."""
     if device.type == "cuda":
+        torch.cuda.empty_cache()  # what torch keeps for later is free
         return torch.cuda.mem_get_info(device)[0]
     available = _read_field("/proc/meminfo", "MemAvailable")
     if available is None:

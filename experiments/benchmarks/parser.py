@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.benchmarks.settings import LOSS_SIZES, TRAIN_SIZES, VARIANTS, WARMUP
+from experiments.benchmarks.settings import GPU_PARTS, LOSS_SIZES, TRAIN_SIZES, VARIANTS, WARMUP
 
 
 def parse(args: Sequence[str]) -> argparse.Namespace:
@@ -14,10 +14,10 @@ def parse(args: Sequence[str]) -> argparse.Namespace:
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """Return the parser of ``loss``, ``data`` and ``train``. ``options.function`` names the function to run."""
+    """Return the parser of all benchmarks. ``options.function`` names the function to run."""
     text = "Measure speed and memory on this machine."
     parser = argparse.ArgumentParser("gatedcrf benchmark", description=text, allow_abbrev=False)
-    commands = parser.add_subparsers(required=True, metavar="{loss,data,train}")
+    commands = parser.add_subparsers(required=True, metavar="{loss,data,train,tune,gpu}")
 
     loss = _add(commands, "loss", "measure time, memory and error of each engine of the Gated CRF loss", repeats=9)
     shapes = "; ".join(f"{name}: {size.shape}, r = {size.radius}" for name, size in LOSS_SIZES.items())
@@ -34,20 +34,29 @@ def make_parser() -> argparse.ArgumentParser:
     train.add_argument("--sizes", nargs="+", metavar="SIZE", choices=TRAIN_SIZES, help=text)
     text = f"variants of a step, default all: {', '.join(VARIANTS)}"
     train.add_argument("--rows", nargs="+", metavar="ROW", choices=VARIANTS, default=list(VARIANTS), help=text)
-    text = "steps of each run with and without Lightning, default %(default)s"
-    train.add_argument("--steps", type=_at_least(WARMUP + 2), default=32, help=text)
+    text = "steps of each run with and without Lightning, default: 300 on a GPU, 32 on a CPU"
+    train.add_argument("--steps", type=_at_least(WARMUP + 2), help=text)
     text = "loader processes; default: 8 on a GPU, 1 on a CPU"
     train.add_argument("--num_workers", type=_at_least(0), help=text)
+
+    _add(commands, "tune", "measure the fused kernel of the loss for several tiles, on a GPU", repeats=9)
+
+    text = "run the tests and benchmarks that need a GPU and train a table, in 15 minutes; without a GPU, only say so"
+    gpu = _add(commands, "gpu", text, out="experiments/results/gpu")
+    text = "parts to run, default all; each has its own process and time limit"
+    gpu.add_argument("--parts", nargs="+", metavar="PART", choices=GPU_PARTS, default=list(GPU_PARTS), help=text)
     return parser
 
 
-def _add(commands: Any, name: str, text: str, repeats: int) -> argparse.ArgumentParser:
+def _add(
+    commands: Any, name: str, text: str, repeats: int | None = None, out: str = "runs/benchmark"
+) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
     parser.set_defaults(function=f"experiments.benchmarks.{name}:run")
-    text = "measurements of each row, default %(default)s; fewer for slow rows"
-    parser.add_argument("--repeats", type=_at_least(1), default=repeats, help=text)
-    text = "folder for the results, default %(default)s"
-    parser.add_argument("--out", type=Path, default=Path("runs/benchmark"), help=text)
+    if repeats is not None:
+        text = "measurements of each row, default %(default)s; fewer for slow rows"
+        parser.add_argument("--repeats", type=_at_least(1), default=repeats, help=text)
+    parser.add_argument("--out", type=Path, default=Path(out), help="folder for the results, default %(default)s")
     return parser
 
 

@@ -62,6 +62,11 @@ class PhotographFolder:
     size: TrainSize
     num_workers: int
 
+    @property
+    def cache(self) -> Path:
+        """Folder of the decoded images, beside ``root``."""
+        return self.root.with_name(f"{self.root.name}_cache")
+
     def draw(self) -> None:
         """Write the files."""
         number = min(MAX_IMAGES, MAX_PIXELS // prod(self.size.image))
@@ -82,9 +87,10 @@ class PhotographFolder:
         (self.root / "clicks.json").write_text(json.dumps(clicks))
 
     def loader(self, steps: int) -> DataLoader[Sample]:
-        """Return a training loader of ``steps`` batches."""
+        """Return a training loader of ``steps`` batches, which reads the image cache."""
         logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # Trainer() lists the devices
-        loader = LoaderOptions(self.size.batch, self.num_workers)
+        loader = LoaderOptions(self.size.batch, self.num_workers, str(self.cache))
         data = FolderDataModule(str(self.root), augmentation=RandomScaleCropFlip(self.size.crop), loader=loader)
         data.trainer = Trainer(devices=1, max_steps=steps, barebones=True)
+        data.prepare_data()
         return data.train_dataloader()

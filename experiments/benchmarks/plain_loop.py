@@ -73,7 +73,7 @@ class PlainLoop:
             self.network.compile()
         self.mean, self.std = (torch.tensor(v, device=device).view(3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
         self.supervised, self.regularizer = PartialCrossEntropyLoss(), GatedCRFLoss(engine=variant.engine)
-        self.optimizer = SGD(self.network.parameters(), lr=7e-3, momentum=0.9, weight_decay=1e-4)
+        self.optimizer = SGD(self.network.parameters(), 7e-3, 0.9, weight_decay=1e-4, fused=variant.fused or None)
         self.schedule = LambdaLR(self.optimizer, lambda step: (1 - min(step, steps) / steps) ** 0.9)
 
     def step(self, batch: Sample) -> None:

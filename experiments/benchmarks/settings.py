@@ -73,22 +73,29 @@ TRAIN_SIZES = {
 
 
 class Variant(NamedTuple):
-    """Configuration of a training step. ``network`` is a key of ``plain_loop.NETWORKS``."""
+    """Configuration of a training step. ``network`` is a key of ``plain_loop.NETWORKS``; ``fused`` is the optimizer."""
 
     channels_last: bool = False
     precision: str = "float32"
+    fused: bool = False
     compiled: bool = False
     engine: str = "auto"
     network: str = "ours"
 
 
+PRESETS = {"none": Variant(), "gpu": Variant(channels_last=True, precision="bfloat16", fused=True)}
+"""What the presets of ``gatedcrf fit`` change in a step."""
 VARIANTS = {
     "float32": Variant(),
     "channels_last": Variant(channels_last=True),
     "bf16": Variant(precision="bfloat16"),
     "compile": Variant(compiled=True),
     "channels_last+bf16": Variant(channels_last=True, precision="bfloat16"),
+    "preset_gpu": PRESETS["gpu"],
     "channels_last+bf16+compile": Variant(channels_last=True, precision="bfloat16", compiled=True),
     "tensor_form": Variant(engine="tensor"),
     "segmentation_models": Variant(network="segmentation_models"),
 }
+
+GPU_PARTS = {"tests": 200, "loss": 160, "train": 200, "data": 40, "tune": 60, "table": 120}
+"""Time limits of the parts of ``gatedcrf benchmark gpu``, seconds. With the time to stop them, they are 15 minutes."""

@@ -45,6 +45,7 @@ class Cell:
             InputError: An option is unknown, or a required one is missing.
         """
         files = [f"datasets/{self.dataset}.yaml", self.spec.supervision, self.spec.loss]
+        files += ["presets/ddp.yaml"] if self.devices > 1 else []
         changes = merge(protocol_changes(self.protocol, self.dataset, self.spec.name), self.spec.changes)
         own = {
             "seed_everything": self.seed,
@@ -52,7 +53,6 @@ class Cell:
             "trainer": {
                 "default_root_dir": str(self.run.path),
                 "devices": self.devices,
-                **({"strategy": "ddp"} if self.devices > 1 else {}),
                 **({"logger+": self._wandb_logger()} if self.wandb else {}),
             },
         }

@@ -31,7 +31,7 @@ class Results:
             InputError: There are none.
         """
         runs: dict[str, dict[int, Run]] = {}
-        for path in sorted(folder.glob(f"*/seed*/{RESULT}")):
+        for path in sorted(path for path in folder.glob(f"*/seed*/{RESULT}") if path.is_file()):
             seed = int(path.parent.name.removeprefix("seed"))
             runs.setdefault(path.parents[1].name, {})[seed] = Run(path.parent)
         if not runs:

@@ -13,18 +13,20 @@ from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.utilities import rank_zero_only
 
 from datamodules.datamodule import SegmentationDataModule
-from datamodules.io.atomic import atomic_write
+from datamodules.io.atomic import atomic_write, remove_parts
 from datamodules.io.errors import InputError
 from experiments import RESULT
 from experiments.train.configuration import BASE, expand_arguments
 from experiments.train.devices import check_devices
 from experiments.train.exit_status import exit_status
 from experiments.train.parser import Parser, SaveConfig, brief
+from experiments.train.preset import AUTO, choose_preset, describe_preset
 from experiments.train.processes import end_with_main_process, name_dead_processes
-from experiments.train.resume import newest_checkpoint
+from experiments.train.resume import check_weights_fit, newest_checkpoint, refuse_to_start_over
 from experiments.train.run import Run
 from lightning_modules.callbacks import PredictionWriter
 from lightning_modules.fault_tolerance import stop_signals
+from lightning_modules.fault_tolerance.checkpoint_io import finish_writing
 from lightning_modules.inference import WHOLE_IMAGE, Inference
 from lightning_modules.weak_segmentation import WeakSegmentation
 
@@ -64,14 +66,19 @@ class CLI(LightningCLI):
         return {self.command: LightningCLI.subcommands()[self.command]}
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Parse base.yaml, then the command line with all files expanded."""
+        """Parse base.yaml, the preset, then the command line with all files expanded."""
         command, *options = args
-        self.config = parser.parse_args([command, *expand_arguments([f"--config={BASE}", *options])])
+        base, given = expand_arguments([f"--config={BASE}"]), expand_arguments(options)
+        preset, settings = choose_preset(given)
+        self.config = parser.parse_args([command, *base, *settings, *given])
+        self.config[command].preset = preset
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add ``predictions`` and ``base``, and link arguments to the seed and the dataset."""
+        """Add ``predictions``, ``base`` and ``preset``, and link arguments to the seed and the dataset."""
         parser.add_lightning_class_args(PredictionWriter, "predictions")
         parser.add_argument("--base", type=list[str] | str | None, default=None, help="Files that this file changes.")
+        text = "File of presets/ with fast settings, or none for exact float32; auto: gpu on a GPU, none on a CPU."
+        parser.add_argument("--preset", type=str, default=AUTO, help=text)
         parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=int)
         parser.link_arguments("data.num_classes", "model.network.init_args.num_classes", apply_on="instantiate")
         parser.link_arguments("data.class_names", "model.class_names", apply_on="instantiate")
@@ -123,6 +130,8 @@ class CLI(LightningCLI):
             super().instantiate_classes()
         except (ValueError, MisconfigurationException) as error:
             raise InputError(brief(str(error))) from error
+        if self.command != "fit":
+            check_weights_fit(self.config[self.command].ckpt_path, self.model)
 
     def _run_subcommand(self, subcommand: str) -> None:
         if not self.parse_only:
@@ -134,19 +143,19 @@ class CLI(LightningCLI):
         run = Run(self.trainer.default_root_dir)
         checkpoints = run.path / "checkpoints"
         self._lock = rank_zero_only(run.lock)()  # held until the result is written
+        rank_zero_only(remove_parts)(checkpoints)
         if options["ckpt_path"] == "last":
             checkpoint = newest_checkpoint(checkpoints)
         else:
             checkpoint = run.checkpoint(options["ckpt_path"]) if options["ckpt_path"] else None
-            if checkpoints.is_dir() and (checkpoint is None or checkpoint.resolve().parent != checkpoints.resolve()):
-                raise InputError(
-                    f"{run.path} already holds a run. Continue it with --ckpt_path=last, or name a different directory "
-                    "with --trainer.default_root_dir."
-                )
-        options["ckpt_path"] = checkpoint
-        config = self.resolved()
+            refuse_to_start_over(checkpoints, checkpoint)
+        if isinstance(self.trainer.val_check_interval, int):  # Lightning counts batches
+            self.trainer.val_check_interval *= self.trainer.accumulate_grad_batches
+        options["ckpt_path"], config = checkpoint, self.resolved()
         run.check(config, checkpoint)  # in all processes, or the others would wait for one that refuses
+        check_weights_fit(checkpoint, self.model)
         rank_zero_only(run.save)(config)
+        describe_preset(config["preset"])
         with stop_signals.deferred():
             self.trainer.fit(**options)
 
@@ -167,6 +176,7 @@ class CLI(LightningCLI):
             trainer.validate(model, datamodule=self.datamodule, verbose=False)
             if model.best.step == trainer.max_steps:
                 trainer.save_checkpoint(path / "checkpoints" / "best.ckpt")
+                finish_writing(trainer)
         if trainer.is_global_zero:
             result = model.evaluation.summary() | model.best.summary() | {"steps": trainer.max_steps}
             atomic_write(path / RESULT, json.dumps(result, indent=2) + "\n")

@@ -15,7 +15,7 @@ BASE = EXPERIMENTS / "base.yaml"
 """The default configuration of every run."""
 
 RUNTIME_OPTIONS = (
-    *("ckpt_path", "weights_only", "predictions", "data.init_args.root", "data.init_args.images"),
+    *("ckpt_path", "weights_only", "predictions", "preset", "data.init_args.root", "data.init_args.images"),
     *("data.init_args.val_images", "data.init_args.train_annotations", "data.init_args.val_annotations"),
     *("data.init_args.cache_dir", "data.init_args.loader.num_workers", "data.init_args.loader.image_cache"),
     *("trainer.default_root_dir", "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy"),

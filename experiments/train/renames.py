@@ -12,6 +12,7 @@ RENAMED_OPTIONS = {
     "data.mean": "model.mean",
     "data.std": "model.std",
     "data.width": "data.stroke_width",
+    "model.compile": "model.speed.compile",
     **{f"data.{name}": f"data.augmentation.{name}" for name in ("crop", "scale", "flip", "window_scale")},
     **{f"data.{name}": f"data.loader.{name}" for name in ("batch_size", "num_workers", "image_cache")},
 }

@@ -11,10 +11,12 @@ from zipfile import ZipFile
 
 import torch
 from pytorch_lightning.utilities import rank_zero_only, rank_zero_warn
+from torch import nn
 
 from datamodules.io.errors import InputError
 from experiments.train.configuration import RUNTIME_OPTIONS, concerns, differences, fault_tolerance
-from lightning_modules.fault_tolerance.checkpoints import LAST, PREVIOUS
+from lightning_modules.fault_tolerance.checkpoint_io import LAST, PREVIOUS
+from lightning_modules.weight_files import why_unreadable
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
@@ -25,9 +27,10 @@ def newest_checkpoint(folder: Path) -> Path | None:
     """
     saved = [path for name in (LAST, PREVIOUS) if (path := folder / name).is_file()]
     for path in saved:
-        if is_whole(path):
+        flaw = find_flaw(path)
+        if flaw is None:
             return path
-        _print(f"{path} is truncated or damaged; trying the previous one")
+        _print(f"{path} {flaw}; trying the previous one")
     if saved:
         raise InputError(
             f"No checkpoint in {folder} is readable. Remove {' and '.join(path.name for path in saved)} there to start "
@@ -36,16 +39,52 @@ def newest_checkpoint(folder: Path) -> Path | None:
     return None
 
 
-def is_whole(path: Path) -> bool:
-    """Return whether a checkpoint is readable and matches its checksums."""
+def refuse_to_start_over(folder: Path, checkpoint: Path | None) -> None:
+    """Raise :class:`InputError` if a folder has checkpoints of a run, and ``checkpoint`` is not one of them."""
+    if folder.is_dir() and (checkpoint is None or checkpoint.resolve().parent != folder.resolve()):
+        raise InputError(
+            f"{folder.parent} already holds a run. Continue it with --ckpt_path=last, or name a different directory "
+            "with --trainer.default_root_dir."
+        )
+
+
+def find_flaw(path: Path) -> str | None:
+    """Return in one line why a file is not a usable checkpoint. Return ``None`` if it is and matches its checksums."""
     try:
         with ZipFile(path) as archive:
             if archive.testzip() is not None:
-                return False
-        torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+                return "is truncated or damaged"
+        content = _load(path)
     except Exception:  # a damaged header fails in many ways
-        return False
-    return True
+        return why_unreadable(path)
+    if not isinstance(content, dict) or "global_step" not in content or not isinstance(content.get("state_dict"), dict):
+        return "is not a checkpoint of a run, with state_dict and global_step"
+    return None
+
+
+def check_weights_fit(checkpoint: Path | str | None, model: nn.Module) -> None:
+    """Compare the weights of a checkpoint, if there is one, with those of a model.
+
+    Raises:
+        InputError: They differ in names or shapes.
+    """
+    if checkpoint is None:
+        return
+    held, wanted = (_shapes(weights) for weights in (_load(checkpoint)["state_dict"], model.state_dict()))
+    wrong = sorted({name for name, _ in held.items() ^ wanted.items()})
+    if wrong:
+        raise InputError(
+            f"{checkpoint} holds the weights of another model: {len(wrong)} tensors differ in name or shape, the first "
+            f"is {wrong[0]}. Pass the configuration of its run, -c RUN/config.yaml, or another checkpoint."
+        )
+
+
+def _load(path: Path | str) -> Any:
+    return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+
+
+def _shapes(weights: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(getattr(weight, "shape", ())) for name, weight in weights.items()}
 
 
 def check_settings(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, str]:

@@ -17,7 +17,7 @@ from experiments import RESULT
 from experiments.train.build import build_datamodule, build_model
 from experiments.train.configuration import SCHEDULE_OPTIONS, concerns, differences, read_config
 from experiments.train.lock import is_locked, lock
-from experiments.train.resume import announce, check_settings, is_whole, refuse
+from experiments.train.resume import announce, check_settings, find_flaw, refuse
 from lightning_modules.weak_segmentation import WeakSegmentation
 
 TAIL = 8192  # bytes of metrics.csv that contain its last line
@@ -149,7 +149,7 @@ class Run:
             name: "best" (by mIoU on val), "last", or a path.
 
         Raises:
-            InputError: There is no such checkpoint. The message lists those of the run.
+            InputError: There is no such checkpoint, and the message lists those of the run; or it cannot be used.
         """
         path = self.path / "checkpoints" / f"{name}.ckpt" if name in ("best", "last") else Path(name or "")
         if not path.is_file():
@@ -157,8 +157,8 @@ class Run:
             raise InputError(
                 f"--ckpt_path={name or ''} is not a checkpoint; pass best, last or a file. Found: {' '.join(known)}."
             )
-        if not is_whole(path):
-            raise InputError(f"{path} is truncated or damaged. Pass another checkpoint in {path.parent}.")
+        if flaw := find_flaw(path):
+            raise InputError(f"{path} {flaw}. Pass another checkpoint: best, last or a file that a run has written.")
         return path
 
     @property

@@ -26,26 +26,38 @@ class _Gallery(Callback):
 
     def __init__(self, count: int = 4) -> None:
         self.count = count
-        self._panels: dict[str, Picture] = {}
+        self._batches: list[list[int]] = []  # indices of the images
+        self._chosen: set[int] = set()
+        self._panels: dict[int, tuple[str, Picture]] = {}  # name and panel by index
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Choose ``count`` evenly spaced images, whatever their order in the batches."""
+        loader: Any = trainer.val_dataloaders
+        batches = loader.batch_sampler or loader.sampler  # of a loader that leaves batches to its dataset
+        self._batches = [list(batch) for batch in batches][: int(trainer.num_val_batches[0])]
+        indices = sorted(index for batch in self._batches for index in batch)
+        self._chosen = {indices[k * len(indices) // self.count] for k in range(self.count)}
 
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
     ) -> None:
-        """On process 0, draw the first image of each of ``count`` evenly spaced batches."""
-        batches = int(trainer.num_val_batches[0])
-        shown = batch_idx in {k * batches // self.count for k in range(self.count)}
-        if shown and trainer.is_global_zero and not trainer.sanity_checking:
-            assert isinstance(pl_module, WeakSegmentation)
-            panel = self._draw(trainer, pl_module, np.asarray(outputs[0].cpu()), batch)
-            if panel.size:
-                self._panels[batch["name"][0]] = panel
+        """On process 0, draw the chosen images of a batch."""
+        if trainer.sanity_checking or not trainer.is_global_zero:
+            return
+        assert isinstance(pl_module, WeakSegmentation)
+        for place, index in enumerate(self._batches[batch_idx]):
+            if index in self._chosen:
+                sample = {key: values[place] for key, values in batch.items()}
+                panel = self._draw(trainer, pl_module, np.asarray(outputs[place].cpu()), sample)
+                if panel.size:
+                    self._panels[index] = (sample["name"], panel)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Log the panels to W&B."""
-        log_pictures(trainer, self.key, self._panels)
+        """Log the panels to W&B, in the order of the images."""
+        log_pictures(trainer, self.key, dict(self._panels[index] for index in sorted(self._panels)))
         self._panels = {}
 
-    def _draw(self, trainer: Trainer, module: WeakSegmentation, prediction: Picture, batch: Any) -> Picture:
+    def _draw(self, trainer: Trainer, module: WeakSegmentation, prediction: Picture, sample: Any) -> Picture:
         """Write a picture and return the panel for W&B, or ``NOTHING``."""
         raise NotImplementedError
 
@@ -61,9 +73,9 @@ class PredictionGallery(_Gallery):
 
     key = "val/gallery"
 
-    def _draw(self, trainer: Trainer, module: WeakSegmentation, prediction: Picture, batch: Any) -> Picture:
-        save_palette_png(prediction, Path(trainer.default_root_dir) / "gallery" / f"{batch['name'][0]}.png")
-        parts = [_rgb(batch["image"]), colorize(np.asarray(batch["target"][0].cpu())), colorize(prediction)]
+    def _draw(self, trainer: Trainer, module: WeakSegmentation, prediction: Picture, sample: Any) -> Picture:
+        save_palette_png(prediction, Path(trainer.default_root_dir) / "gallery" / f"{sample['name']}.png")
+        parts = [_rgb(sample["image"]), colorize(np.asarray(sample["target"].cpu())), colorize(prediction)]
         step = 1 + max(prediction.shape) // PANEL
         return np.hstack([part[::step, ::step] for part in parts])
 
@@ -81,11 +93,11 @@ class KernelGallery(_Gallery):
 
     key = "kernels"
 
-    def _draw(self, trainer: Trainer, module: WeakSegmentation, prediction: Picture, batch: Any) -> Picture:
-        path = Path(trainer.default_root_dir) / "kernels" / f"{batch['name'][0]}.png"
+    def _draw(self, trainer: Trainer, module: WeakSegmentation, prediction: Picture, sample: Any) -> Picture:
+        path = Path(trainer.default_root_dir) / "kernels" / f"{sample['name']}.png"
         if trainer.state.fn != TrainerFn.FITTING or path.is_file():
             return NOTHING
-        panel = _draw_kernels(module, batch["image"])
+        panel = _draw_kernels(module, sample["image"])
         if panel.size:
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(panel).save(path)
@@ -110,11 +122,11 @@ def logged_step(trainer: Trainer) -> int:
 
 
 def _draw_kernels(module: WeakSegmentation, image: Tensor) -> Picture:
-    """Return the image, cropped to whole windows, next to its kernels; empty if no window fits."""
+    """Return an image (3, H, W), cropped to whole windows, next to its kernels; empty if no window fits."""
     draw = getattr(module.regularizer, "draw_kernels", None)
     if draw is None:
         return NOTHING
-    standardized = module.standardize(image)
+    standardized = module.standardize(image[None])
     piece = standardized[..., :128, :128]  # enough to find the stride; a whole image may not fit into memory
     grid = module.network(piece).shape[-2:]
     size = [n * m // k for n, m, k in zip(image.shape[-2:], grid, piece.shape[-2:], strict=True)]
@@ -125,4 +137,4 @@ def _draw_kernels(module: WeakSegmentation, image: Tensor) -> Picture:
 
 
 def _rgb(image: Tensor) -> Picture:
-    return np.asarray(image[0].permute(1, 2, 0).cpu())
+    return np.asarray(image.permute(1, 2, 0).cpu())

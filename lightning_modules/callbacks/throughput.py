@@ -8,6 +8,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.profilers import Profiler
 
 from datamodules.sample import IGNORE_INDEX
+from losses.global_batch import sum_over_processes
 
 
 class DataWait(Profiler):
@@ -55,7 +56,7 @@ class Throughput(Callback):
             self._seconds += now - self._step_end
             self._waiting += waited - self._waited
         self._step_end, self._waited = now, waited
-        if not _is_logged(trainer) or not self._images:
+        if not is_logged(trainer) or not self._images:
             return
         pl_module.log("throughput/images_per_s", self._images / self._seconds)
         if isinstance(profiler, DataWait):
@@ -70,12 +71,12 @@ class LabelCount(Callback):
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, _: Any, batch: Any, *__: Any) -> None:
         """Count on the device, in logged steps only."""
-        if _is_logged(trainer):
-            labeled = (batch["target"] != IGNORE_INDEX).float()
-            pl_module.log("train/labeled_pixels", labeled.sum(), sync_dist=True, reduce_fx="sum")
-            pl_module.log("train/labeled_share", labeled.mean(), sync_dist=True)
+        if is_logged(trainer):
+            labeled = sum_over_processes((batch["target"] != IGNORE_INDEX).sum()).float()
+            pl_module.log("train/labeled_pixels", labeled)
+            pl_module.log("train/labeled_share", labeled / (batch["target"].numel() * trainer.world_size))
 
 
-def _is_logged(trainer: Trainer) -> bool:
+def is_logged(trainer: Trainer) -> bool:
     """Return whether Lightning logs the step that has just ended."""
     return trainer.global_step % trainer.log_every_n_steps == 0  # type: ignore[attr-defined, no-any-return]

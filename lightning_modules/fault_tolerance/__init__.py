@@ -1,12 +1,10 @@
 """Exact resume, crash-safe checkpoints, and stopping between two steps."""
 
-from lightning_modules.fault_tolerance.checkpoints import (
-    CheckpointError,
-    DurableCheckpointIO,
-    RegularCheckpoint,
-    StepSeed,
-)
+from lightning_modules.fault_tolerance.checkpoint_io import CheckpointError, DurableCheckpointIO
+from lightning_modules.fault_tolerance.checkpoints import RegularCheckpoint
+from lightning_modules.fault_tolerance.step_flags import StepFlags
 from lightning_modules.fault_tolerance.step_guard import NonFiniteError, StepGuard
+from lightning_modules.fault_tolerance.step_seed import StepSeed
 from lightning_modules.fault_tolerance.stop_signals import Stopped
 
 __all__ = [
@@ -14,6 +12,7 @@ __all__ = [
     "DurableCheckpointIO",
     "NonFiniteError",
     "RegularCheckpoint",
+    "StepFlags",
     "StepGuard",
     "StepSeed",
     "Stopped",

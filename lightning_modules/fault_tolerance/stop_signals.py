@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
-"""Termination, SLURM's warning before the time limit, and Ctrl-C."""
+REQUEUE = signal.SIGUSR1
+"""SLURM's warning before the time limit."""
+SIGNALS = (signal.SIGTERM, REQUEUE, signal.SIGINT, signal.SIGHUP)
+"""Termination, SLURM's warning, Ctrl-C, and the end of the terminal."""
 
 _received = 0  # signals belong to the whole process
 
@@ -25,7 +27,7 @@ class Stopped(Exception):  # noqa: N818, it is no error
 
 
 def received() -> int:
-    """Return the signal that this process has received, or 0. Ctrl-C counts as SIGTERM."""
+    """Return the signal that this process has received, or 0. Ctrl-C and SIGHUP count as SIGTERM."""
     return _received
 
 
@@ -34,7 +36,9 @@ def install() -> None:
     if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
         return
     for signum in SIGNALS:
-        if signum != signal.SIGINT or not _received:  # a second Ctrl-C ends the run at once
+        second = signum == signal.SIGINT and _received  # a second Ctrl-C ends the run at once
+        ignored = signum == signal.SIGHUP and signal.getsignal(signum) == signal.SIG_IGN  # by nohup
+        if not second and not ignored:
             signal.signal(signum, _note)
 
 
@@ -56,4 +60,4 @@ def _note(signum: int, frame: FrameType | None) -> None:
     global _received
     if signum == signal.SIGINT:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    _received = max(_received, signal.SIGTERM if signum == signal.SIGINT else signum)
+    _received = max(_received, REQUEUE if signum == REQUEUE else signal.SIGTERM)

@@ -62,6 +62,12 @@ def test_whole_image_has_dense_truth_and_is_valid(dataset: SegmentationDataset) 
     assert sample["name"] == "image0"
 
 
+def test_mask_of_another_size_is_refused_by_name(arrays: Callable[..., SegmentationDataset]) -> None:
+    images, masks = [np.zeros((4, 6, 3), dtype=np.uint8)], [np.zeros((6, 4), dtype=np.uint8)]
+    with pytest.raises(ValueError, match=r"image0 has labels of \(H, W\) \(6, 4\), but an image of \(4, 6\)"):
+        WholeImages(arrays(images, masks, [[]]))[0]
+
+
 def test_image_without_a_mask_has_no_labeled_pixel(dataset: SegmentationDataset) -> None:
     target = WholeImages(dataset)[1]["target"]
     assert (target.dtype, target.shape) == (torch.uint8, (20, 26))

@@ -1,5 +1,7 @@
 """The image cache has the same pixels, is built once or not at all, and is rebuilt when a file changes."""
 
+import errno
+import fcntl
 import multiprocessing
 import os
 import pickle
@@ -199,13 +201,39 @@ def test_killed_build_is_not_taken_for_a_cache(tree: Path, tmp_path: Path) -> No
     wait_until(lambda: decoded(tree) > 0)
     build.kill()
     build.join()
-    assert left(cache) == [".json", ".part"]
+    assert left(cache) == [".part"]
     with pytest.raises(ValueError, match="no cache of these images"):
         CachedImages(open_images(tree), cache)
-    (cache / "decoded-0123456789abcdef.json").touch()  # as if killed before the first pixel
     build_cache(open_images(tree), cache)
     assert left(cache) == [".json", ".rgb"]
     np.testing.assert_array_equal(CachedImages(open_images(tree), cache).image(0), open_images(tree).image(0))
+
+
+def test_build_without_locks_does_not_disturb_a_live_one(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both write all pixels. The part of another machine stays for an hour after its last write."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    cache = tmp_path / "cache"
+    build = start_build(tree, cache, delay=0.5)
+    wait_until(lambda: decoded(tree) > 0)
+    foreign = cache / "decoded-0123456789abcdef.rgb.elsewhere.1-1.part"
+    foreign.touch()
+    build_cache(open_images(tree), cache)
+    assert build.is_alive()
+    build.join()
+    assert build.exitcode == 0
+    assert decoded(tree) == 6
+    np.testing.assert_array_equal(CachedImages(open_images(tree), cache).image(0), open_images(tree).image(0))
+    assert left(cache) == [".json", ".part", ".rgb"]
+    os.utime(foreign, (0, 0))
+    touch(tree)
+    build_cache(open_images(tree), cache)
+    assert left(cache) == [".json", ".rgb"]
 
 
 def test_second_build_waits_for_the_first(tree: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
+from datamodules.batches import ImageBatches, batches_of_equal_size
 from datamodules.sample import Sample
 from lightning_modules.weak_segmentation import WeakSegmentation
 from losses import PartialCrossEntropyLoss
@@ -55,9 +56,12 @@ def module() -> Module:
 
 @pytest.fixture
 def loader() -> Loader:
-    """Images of the given sizes with labels 0 to 2; a fifth of the pixels is unlabeled and the left column padded."""
+    """Images of the given sizes with labels 0 to 2; a fifth of the pixels is unlabeled and the left column padded.
 
-    def build(*sizes: tuple[int, int], batch_size: int = 1) -> DataLoader[Sample]:
+    Batch size ``None`` makes the batches of an evaluation.
+    """
+
+    def build(*sizes: tuple[int, int], batch_size: int | None = 1) -> DataLoader[Sample]:
         generator = torch.Generator().manual_seed(0)
         samples = []
         for index, (h, w) in enumerate(sizes):
@@ -67,6 +71,9 @@ def loader() -> Loader:
             valid = torch.ones(h, w, dtype=torch.bool)
             valid[:, 0] = False
             samples.append(Sample(image=image, target=labels.to(torch.uint8), valid=valid, name=f"image{index}"))
+        if batch_size is None:
+            batches = batches_of_equal_size(range(len(sizes)), sizes)
+            return DataLoader(ImageBatches(samples), batch_size=None, sampler=batches)
         return DataLoader(samples, batch_size=batch_size)
 
     return build

@@ -1,11 +1,20 @@
 """Counts, IoU and best mIoU against values computed by hand."""
 
 import json
+from collections.abc import Callable
 
 import pytest
+import pytorch_lightning as pl
 import torch
+from torch import nn
+from torch.utils.data import DataLoader
 
+from datamodules.sample import Sample
+from lightning_modules.deeplab_v3plus import DeepLabV3Plus
 from lightning_modules.evaluation import Best, ConfusionCounts, Evaluation
+from lightning_modules.inference import Inference
+from lightning_modules.weak_segmentation import WeakSegmentation
+from losses import PartialCrossEntropyLoss
 
 
 def evaluation(confusion: list[list[int]], step: int = 7) -> Evaluation:
@@ -64,3 +73,24 @@ def test_best_is_the_first_of_the_highest() -> None:
         best = best.or_better(evaluation([[hits, 4 - hits], [0, 0]] if step else [[0, 0], [0, 0]], step))
     assert best.step == 1
     assert best.miou == pytest.approx(75 / 2)
+
+
+@pytest.mark.parametrize("way", [Inference(), Inference(crop=40), Inference(window=32, stride=20, flip=True)])
+def test_batches_of_equal_size_give_the_counts_of_single_images(
+    way: Inference, trainer: Callable[..., pl.Trainer], loader: Callable[..., DataLoader[Sample]]
+) -> None:
+    """A real network with BatchNorm, and images of three sizes."""
+    torch.manual_seed(0)
+    network = DeepLabV3Plus(4, "test_resnet", pretrained=False, channels=16)
+    for layer in network.modules():
+        if isinstance(layer, nn.BatchNorm2d):  # so that pixels differ in class
+            nn.init.normal_(layer.bias)
+    model = WeakSegmentation(network, PartialCrossEntropyLoss(), "abcd", inference=way)
+    found = []
+    for batch_size in (1, None):
+        trainer().validate(model, loader(*6 * ((40, 48), (33, 64), (48, 48)), batch_size=batch_size), verbose=False)
+        assert model.evaluation is not None
+        found.append(model.evaluation)
+    assert found[1].images == 18
+    assert (found[1].confusion.sum(0) > 0).sum() > 1  # the network predicts several classes
+    assert torch.equal(found[0].confusion, found[1].confusion)

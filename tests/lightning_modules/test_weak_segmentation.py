@@ -1,13 +1,11 @@
 """Training, evaluation and prediction by a real trainer."""
 
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import pytorch_lightning as pl
 import torch
-from timm.layers import BatchNormAct2d, SyncBatchNormAct
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -66,7 +64,7 @@ def test_one_step_is_sgd_with_decay_on_every_parameter(trainer: Trainer, module:
 
 def test_regularizer_joins_after_warm_up_with_its_weight(trainer: Trainer, module: Module, loader: Loader) -> None:
     log, recorder = Log(), Recorder()
-    trainer(max_steps=5, callbacks=[log]).fit(
+    trainer(max_steps=5, log_every_n_steps=1, callbacks=[log]).fit(
         module(regularizer=recorder, regularizer_start_step=3, regularizer_weight=0.5), loader(SIZE, SIZE)
     )
     added = [metrics["train/loss"] - metrics["train/cross_entropy"] for metrics in log.metrics]
@@ -133,7 +131,7 @@ def test_batch_without_labels_trains_without_nan(trainer: Trainer, module: Modul
     regularizer = GatedCRFLoss([GaussianKernel({"rgb": 2.0, "xy": 6.0})], radius=2)
     model = module(regularizer=regularizer, gate_destination=True)
     before = model.network.weight.detach().clone()
-    trainer(max_steps=2, callbacks=[log]).fit(model, data)
+    trainer(max_steps=2, log_every_n_steps=1, callbacks=[log]).fit(model, data)
     assert [metrics["train/cross_entropy"] for metrics in log.metrics] == [0, 0]
     assert log.metrics[0]["train/gated_crf"] > 0
     assert all(parameter.isfinite().all() for parameter in model.parameters())
@@ -147,27 +145,3 @@ def test_prediction_is_uint8_at_the_size_of_the_image(trainer: Trainer, module: 
         assert prediction.dtype == torch.uint8
         assert torch.equal(prediction, model(sample["image"]).argmax(1).to(torch.uint8))
         assert prediction.shape == sample["target"].shape
-
-
-def test_a_compiled_network_trains_the_same_and_has_the_same_names(
-    trainer: Trainer, module: Module, loader: Loader
-) -> None:
-    plain, compiled, data = module(), module(compile=True), loader(SIZE, SIZE)
-    for model in (plain, compiled):
-        trainer(max_steps=2).fit(model, data)
-    assert plain.network._compiled_call_impl is None
-    assert compiled.network._compiled_call_impl is not None
-    torch.testing.assert_close(compiled.state_dict(), plain.state_dict())
-
-
-def test_batchnorm_is_synchronized_over_gpus_once_and_keeps_its_activation(module: Module) -> None:
-    """The network is still on the CPU when it is converted."""
-    model = module()
-    model.network = nn.Sequential(nn.Conv2d(3, 4, 3), BatchNormAct2d(4))
-    gpus = SimpleNamespace(world_size=2, training=True, strategy=SimpleNamespace(root_device=torch.device("cuda")))
-    model._trainer = gpus
-    model.configure_model()
-    gpus.training = False  # as in the evaluation that follows
-    model.configure_model()
-    assert isinstance(model.network[1], SyncBatchNormAct)
-    assert isinstance(model.network[1].act, nn.ReLU)

@@ -16,6 +16,7 @@ SKEW = torch.tensor([[0, 0.25, 1], [0.5, 0, 0.75], [2, 0.125, 0]])
 KERNELS = [GaussianKernel({"rgb": 1.5, "xy": 2.0}), GaussianKernel({"depth": 1.0, "xy": 1.0}, -0.5)]
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 needs_triton = pytest.mark.skipif(not find_spec("triton"), reason="the engine 'fused' is written in Triton")
+fused_marks = (needs_triton, pytest.mark.gpu)
 
 
 def outputs(operator: Callable[..., Any], arguments: Sequence[Any]) -> list[Tensor]:
@@ -30,8 +31,8 @@ def outputs(operator: Callable[..., Any], arguments: Sequence[Any]) -> list[Tens
         ("shifted", torch.float64, torch.contiguous_format, SKEW),
         ("banded", torch.float64, torch.channels_last, None),
         ("banded", torch.float32, torch.channels_last, SKEW),
-        pytest.param("fused", torch.bfloat16, torch.channels_last, None, marks=needs_triton),
-        pytest.param("fused", torch.bfloat16, torch.channels_last, SKEW, marks=needs_triton),
+        pytest.param("fused", torch.bfloat16, torch.channels_last, None, marks=fused_marks),
+        pytest.param("fused", torch.bfloat16, torch.channels_last, SKEW, marks=fused_marks),
     ],
 )
 def test_operators_keep_their_promises_to_torch(
@@ -66,7 +67,7 @@ def test_operators_keep_their_promises_to_torch(
         ("banded", torch.bfloat16, SKEW),
         ("tensor", torch.bfloat16, None),
         ("tensor", torch.float32, SKEW),
-        pytest.param("fused", torch.bfloat16, None, marks=needs_triton),
+        pytest.param("fused", torch.bfloat16, None, marks=fused_marks),
     ],
 )
 def test_compiled_loss_equals_the_eager_one(
@@ -99,3 +100,23 @@ def test_compiled_loss_serves_other_sizes(scene: Callable[..., dict[str, Any]]) 
     for size in ((4, 5), (6, 3), (1, 9)):
         given = scene(h=size[0], w=size[1])
         torch.testing.assert_close(compiled(**given), loss(**given), rtol=1e-10, atol=0)
+
+
+def test_fastest_engine_compiles_with_what_is_before_it(device: str, scene: Callable[..., dict[str, Any]]) -> None:
+    """In one graph with the softmax. On a GPU, the default compiler makes it."""
+    given = scene(n=1)
+    logits, rgb, depth = (x.to(device, torch.float32) for x in (given["probs"].log(), *given["features"].values()))
+    masks = [given[name].to(device) for name in ("source", "destination")]
+    loss = GatedCRFLoss(KERNELS, 2)
+
+    def step(logits: Tensor) -> Tensor:
+        return loss(logits.softmax(1), {"rgb": rgb, "depth": depth}, *masks)  # type: ignore[no-any-return]
+
+    torch.compiler.reset()
+    logits.requires_grad_()
+    results = []
+    backend = "inductor" if device == "cuda" else "aot_eager"  # C++ takes half a minute
+    for call in (step, torch.compile(step, fullgraph=True, backend=backend)):
+        value = call(logits)
+        results.append((value, *torch.autograd.grad(value, logits)))
+    torch.testing.assert_close(results[1], results[0], rtol=1e-4, atol=1e-6)

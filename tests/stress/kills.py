@@ -47,8 +47,8 @@ class Report(Callback):
 def arguments(run: Path, options: argparse.Namespace) -> list[str]:
     """Return the command that starts a run or continues it."""
     command = ["fit", *(part for config in CONFIGS for part in ("-c", config))]
-    command += [f"--trainer.max_steps={options.steps}", f"--trainer.val_check_interval={options.every * 3}"]
-    command += [f"--trainer.callbacks.every_n_steps={options.every}", f"--trainer.default_root_dir={run}"]
+    command += [f"--trainer.max_steps={options.steps}", f"--trainer.val_check_interval={options.every}"]
+    command += [f"--trainer.callbacks.every_n_minutes={options.minutes}", f"--trainer.default_root_dir={run}"]
     return [*command, f"--data.loader.num_workers={options.workers}", *SMALL, *options.others]
 
 
@@ -94,7 +94,8 @@ def main(args: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--steps", type=int, default=300, help="length of the run")
-    parser.add_argument("--every", type=int, default=5, help="steps between regular checkpoints")
+    parser.add_argument("--every", type=int, default=15, help="steps between evaluations")
+    parser.add_argument("--minutes", type=float, default=0.01, help="minutes between regular checkpoints")
     parser.add_argument("--most", type=int, default=9, help="largest number of steps between a start and its kill")
     parser.add_argument("--workers", type=int, default=0, help="loader processes")
     parser.add_argument("--seed", type=int, default=0, help="seed of the kills")

@@ -103,6 +103,53 @@ def test_check_is_repeated_only_when_a_file_changed(folder: Folder, tree: Path) 
         folder().prepare_data()
 
 
+READ = ["classes.txt", "images/train/train.0.jpg", "images/val/val.0.jpg", "masks/val/val.0.png"]
+NOT_READ = ["images/test/new.png", "masks/test/new.png", "images/train/runs/gallery/a.png", "masks/train/old/a.png"]
+OUTPUT = ["gallery/val.0.png", "kernels/val.0.png", "confusion_matrix.png", "checkpoints/last.ckpt", "full.json"]
+
+
+@pytest.mark.parametrize(
+    ("supervision", "weak", "unused"),
+    [
+        ("clicks", "masks/train/train.0.png", "scribbles.json"),
+        ("clicks", "clicks.json", "masks/train/train.0.png"),
+        ("scribbles", "masks/train/train.0.png", "clicks.json"),
+        ("scribbles", "scribbles.json", "scribbles/train/train.0.png"),
+        ("scribbles", "scribbles/train/train.0.png", "masks/train/train.0.png"),
+        ("full", "masks/train/train.0.png", "clicks.json"),
+    ],
+)
+def test_check_is_repeated_only_for_files_that_the_supervision_reads(
+    folder: Folder, tree: Path, tmp_path: Path, supervision: str, weak: str, unused: str
+) -> None:
+    """Also not for the pictures and checkpoints of a run in this folder."""
+
+    def write(name: str) -> None:
+        path = tree / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_file():
+            os.utime(path, ns=(0, path.stat().st_mtime_ns + 10**9))
+        elif path.suffix == ".json":
+            path.write_text("{}")
+        elif path.parts[-3:-1] == ("scribbles", "train"):
+            shutil.copytree(tree / "masks/train", path.parent, dirs_exist_ok=True)
+        else:
+            path.write_bytes(b"")
+
+    def checks() -> int:
+        folder(supervision=supervision, cache_dir=str(tmp_path / "cache")).prepare_data()
+        return len(list((tmp_path / "cache").glob("checked-*")))
+
+    write(weak)
+    assert checks() == 1
+    for name in (unused, *NOT_READ, *OUTPUT):
+        write(name)
+        assert checks() == 1, name
+    for count, name in enumerate((weak, *READ), 2):
+        write(name)
+        assert checks() == count, name
+
+
 def test_prediction_reads_the_test_images_without_masks(folder: Folder, tree: Path) -> None:
     assert folder().predict_split().images == folder().val_split().images
     (tree / "images/test").mkdir()

@@ -1,10 +1,15 @@
 """Images are read exactly or refused by name."""
 
 import io
+import multiprocessing
+import resource
+import struct
 import threading
+import zlib
 from collections.abc import Callable
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -38,7 +43,14 @@ def test_gray_mask_of_8_or_16_bits_is_read(tmp_path: Path, dtype: type) -> None:
     np.testing.assert_array_equal(labels, MASK)
 
 
-@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "1"])
+def test_bilevel_mask_is_read_as_0_and_1(tmp_path: Path) -> None:
+    PILImage.fromarray(MASK == 2).save(tmp_path / "mask.png")
+    labels = read_label_map(tmp_path / "mask.png", 2)
+    assert labels.dtype == np.uint8
+    np.testing.assert_array_equal(labels, [[0, 0, 1, 0], [1, 1, 0, 0]])
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA"])
 def test_mask_with_colors_is_refused_by_name(tmp_path: Path, mode: str) -> None:
     PILImage.new(mode, (4, 4)).save(tmp_path / "mask.png")
     with pytest.raises(ValueError, match=rf"mask\.png has mode {mode}; a mask holds one class index"):
@@ -131,6 +143,95 @@ def test_photographs_of_more_than_8_bits_are_refused(tmp_path: Path, dtype: type
     PILImage.fromarray(np.full((4, 4), 1000).astype(dtype)).save(path)
     with pytest.raises(ValueError, match=r"deep\.tif has more than 8 bits"):
         read_image(path)
+
+
+def png(size: tuple[int, int], bits: int, color: int, row: bytes) -> bytes:
+    """Return a PNG of (W, H) with equal rows, as Pillow does not write 16-bit colors."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", *size, bits, color, 0, 0, 0)
+    pixels = zlib.compressobj(1)
+    data = b"".join(pixels.compress(b"\0" + row) for _ in range(size[1])) + pixels.flush()
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(("color", "channels"), [(0, 1), (2, 3), (4, 2), (6, 4)])
+def test_png_of_16_bits_is_refused(tmp_path: Path, color: int, channels: int) -> None:
+    """Pillow would keep the upper bytes only: 12-bit values would become 0 to 15."""
+    path = tmp_path / "deep.png"
+    row = np.full((4, channels), 4095).astype(">u2").tobytes()
+    path.write_bytes(png((4, 4), 16, color, row))
+    with pytest.raises(ValueError, match=r"deep\.png has more than 8 bits per channel: 16; export"):
+        read_image(path)
+    path.write_bytes(png((4, 4), 8, color, row[: 4 * channels]))
+    assert read_image(path).shape == (4, 4, 3)
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+def test_tiff_with_colors_of_16_bits_is_refused(tmp_path: Path, channels: int) -> None:
+    path = tmp_path / "deep.tif"
+    cv2.imwrite(str(path), np.full((4, 4, channels), 4095, dtype=np.uint16))
+    with pytest.raises(ValueError, match=r"deep\.tif has more than 8 bits per channel: 16; export"):
+        read_image(path)
+    cv2.imwrite(str(path), np.full((4, 4, channels), 40, dtype=np.uint8))
+    assert (read_image(path) == 40).all()
+
+
+HUGE = (13400, 13400)  # Pillow by itself refuses more than 178,956,970 pixels
+
+
+def test_image_of_any_size_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "huge.png"
+    path.write_bytes(png(HUGE, 1, 0, b"\x55" * (HUGE[0] // 8)))
+    assert image_size(path) == HUGE
+    labels = read_label_map(path, 2)
+    assert labels.shape == HUGE
+    assert (labels[::100, ::100] == 0).all()
+    assert (labels[::100, 1::100] == 1).all()
+
+
+def test_memory_that_does_not_suffice_is_named_with_the_size(tmp_path: Path) -> None:
+    path = tmp_path / "huge.png"
+    path.write_bytes(png(HUGE, 1, 0, b"\x55" * (HUGE[0] // 8)))
+
+    def read_with_little_memory(read: Callable[[], object], message: Any) -> None:
+        used = 4096 * int(Path("/proc/self/statm").read_text().split()[0])
+        resource.setrlimit(resource.RLIMIT_AS, (used + 2**24, resource.RLIM_INFINITY))
+        try:
+            read()
+        except ValueError as error:
+            message.put(str(error))
+
+    if not Path("/proc/self/statm").exists():
+        pytest.skip("needs /proc")
+    context = multiprocessing.get_context("fork")
+    for read in (lambda: read_image(path), lambda: read_label_map(path, 2)):
+        message = context.SimpleQueue()
+        reader = context.Process(target=read_with_little_memory, args=(read, message))
+        reader.start()
+        reader.join()
+        assert not message.empty()
+        assert "huge.png cannot be read as" in (text := message.get())
+        assert "13400 x 13400 pixels do not fit into memory" in text
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_huge_jpeg_is_decoded_at_a_reduced_size(tmp_path: Path, orientation: int) -> None:
+    """Its blocks of 8 x 8 pixels become single ones. A smaller file is not touched."""
+    blocks = np.random.default_rng(0).integers(0, 256, size=(1050, 1010), dtype=np.uint8)
+    picture = PILImage.fromarray(blocks).resize((8080, 8400), PILImage.Resampling.NEAREST)
+    exif = PILImage.Exif()
+    exif[0x0112] = orientation
+    picture.save(tmp_path / "huge.jpg", quality=95, exif=exif)
+    image = read_image(tmp_path / "huge.jpg", max_side=500)
+    expected = blocks if orientation == 1 else np.rot90(blocks, 3)
+    assert image.shape == (*expected.shape, 3)
+    assert abs(image[..., 0].astype(int) - expected).max() <= 3
+    PILImage.fromarray(noise()).save(tmp_path / "small.jpg", exif=exif)
+    small = read_image(tmp_path / "small.jpg", max_side=5)
+    np.testing.assert_array_equal(small, read_image(tmp_path / "small.jpg"))
 
 
 def encode(rng: np.random.Generator) -> bytes:

@@ -70,6 +70,38 @@ def test_background_clicks_lie_on_top_of_object_clicks(voc_root: Path) -> None:
     assert [label for label, _ in vectors(split, "2008_000002")] == [20, 20, 0, 0]
 
 
+@pytest.mark.parametrize("supervision", ["clicks", "scribbles", "full"])
+def test_max_side_reduces_images_and_all_labels(voc_root: Path, supervision: str) -> None:
+    """The image is 40 x 30 pixels, so every coordinate is halved."""
+    whole, half = (open_voc(voc_root, supervision=supervision, max_side=side).train_split() for side in (None, 20))
+    assert half.shape(0) == half.image(0).shape[:2] == half.dense_mask(0).shape == (15, 20)
+    blocks = whole.image(0).reshape(15, 2, 20, 2, 3).mean((1, 3))
+    assert abs(half.image(0) - blocks).max() <= 0.5
+    sources = [whole.dense_mask(0)[row::2, column::2] for row in (0, 1) for column in (0, 1)]
+    assert np.any([half.dense_mask(0) == source for source in sources], axis=0).all()
+    if supervision == "full":
+        np.testing.assert_array_equal(half.weak_labels(0), half.dense_mask(0))
+        return
+    expected = [(label, (np.array(points) / 2).tolist()) for label, points in vectors(whole, "2007_000032")]
+    assert vectors(half, "2007_000032") == expected
+    drawn = open_voc(voc_root, supervision=supervision, max_side=20, rasterize_first=True).train_split()
+    width = {"clicks": 1, "scribbles": 3}[supervision]
+    np.testing.assert_array_equal(drawn.weak_labels(0), rasterize(half.weak_labels(0), (15, 20), width))
+
+
+def test_max_side_does_not_hide_a_mask_of_another_size(voc_root: Path) -> None:
+    path = voc_root / "VOCdevkit/VOC2012/SegmentationClass/2007_000032.png"
+    PILImage.open(path).resize((50, 30), PILImage.Resampling.NEAREST).save(path)
+    split = open_voc(voc_root, supervision="full", max_side=20).train_split()
+    with pytest.raises(ValueError, match=r"2007_000032 has labels of \(H, W\) \(30, 50\), but an image of \(30, 40\)"):
+        split.weak_labels(0)
+
+
+def test_max_side_below_1_is_refused(voc_root: Path) -> None:
+    with pytest.raises(ValueError, match="max_side is 0; use at least 1 pixel"):
+        open_voc(voc_root, max_side=0).val_split()
+
+
 def test_click_outside_its_image_is_not_in_any_crop(voc_root: Path) -> None:
     data = open_voc(voc_root, augmentation=RandomScaleCropFlip(64, (1.0, 1.0), 0.0), stroke_width=3)
     split = data.train_split()

@@ -9,7 +9,7 @@ import pytest
 from experiments.benchmarks.parser import make_parser
 
 
-@pytest.mark.parametrize("command", ["loss", "data", "train"])
+@pytest.mark.parametrize("command", ["loss", "data", "train", "tune", "gpu"])
 def test_command_names_the_function_that_runs_it(command: str) -> None:
     module, function = make_parser().parse_args([command]).function.split(":")
     assert callable(getattr(import_module(module), function))
@@ -23,6 +23,7 @@ def test_command_names_the_function_that_runs_it(command: str) -> None:
         (["loss", "--sizes", "x"], "voc8"),
         (["train", "--steps", "3"], "--steps: 3 is too small; use 4 or more"),
         (["train", "--rep", "8"], "unrecognized arguments: --rep"),
+        (["gpu", "--parts", "x"], "tests"),
     ],
 )
 def test_bad_options_are_refused(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:

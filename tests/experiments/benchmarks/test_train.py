@@ -27,6 +27,7 @@ def test_command_writes_both_tables(
     assert result["hardware"] in text
     assert "| 2, 32, 3 | float32 |" in text
     assert "| 2, 32, 3 | test_resnet |" in text
+    assert "for 4 steps, as fast as preset none;" in text
     assert len(result["sizes"]["folder_small"]["lightning"]["plain_ms"]) == 1
 
 
@@ -37,7 +38,7 @@ def test_tables_report_the_measurements(photographs: PhotographFolder) -> None:
         "rows": {"float32": row | {"mib": 1234.0}, "other": "not installed"},
         "lightning": {"plain_ms": [100.0, 200.0, 100.0], "lightning_ms": [101.0, 210.0, 99.0]},
     }
-    text = to_text({"hardware": "CPU", "num_workers": 1, "sizes": {"tiny": size}})
+    text = to_text({"hardware": "CPU", "num_workers": 1, "preset": "none", "steps": 9, "sizes": {"tiny": size}})
     table = [line[2:-2].split(" | ") for line in text.splitlines() if line.startswith("| ") and "---" not in line]
     figures = ["4", "500", "1.0 %", "2.0 %", "1,234"]
     assert table[:3] == [
@@ -47,5 +48,5 @@ def test_tables_report_the_measurements(photographs: PhotographFolder) -> None:
     ]
     assert table[3:] == [
         OVERHEAD_HEADER,
-        ["2, 32, 3", "test_resnet", "100", "101", "1.0", "1.0 %", "-1.0 to 5.0 %"],
+        ["2, 32, 3", "test_resnet", "20", "19.8", "1.0", "1.0 %", "-1.0 to 5.0 %"],
     ]

@@ -42,7 +42,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def first(runs: Path, small: list[str]) -> str:
     """Output of a first call, in which the first of two cells fails after its last step."""
-    (runs / "shapes/clicks.gcrf_s/seed0" / f"{RESULT}.part").mkdir(parents=True)
+    (runs / "shapes/clicks.gcrf_s/seed0" / RESULT).mkdir(parents=True)
     return reproduce(runs, small, *CELLS)
 
 
@@ -57,14 +57,14 @@ def miou(folder: Path, training: str) -> float:
 
 def test_failed_cell_shows_its_log_and_stops_no_other(folder: Path, first: str) -> None:
     assert "clicks/GCRF_s/seed0: failed" in first
-    assert f"{RESULT}.part" in first
+    assert f"/{RESULT}" in first
     assert miou(folder, "full.pce") > 0
     assert first.endswith("exit status 1")
 
 
 def test_same_command_keeps_finished_cells_and_continues_the_others(runs: Path, folder: Path, small: list[str]) -> None:
     run, log = folder / "clicks.gcrf_s/seed0", (folder / "full.pce/seed0/log.txt").read_text()
-    (run / f"{RESULT}.part").rmdir()
+    (run / RESULT).rmdir()
     evaluated = (run / "metrics.json").read_text()
     assert reproduce(runs, small, *CELLS).count("finished before") == 1
     assert (folder / "full.pce/seed0/log.txt").read_text() == log

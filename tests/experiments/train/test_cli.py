@@ -1,5 +1,6 @@
 """``gatedcrf fit | validate | predict`` on tiny shapes, through the real command line."""
 
+import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,13 @@ def test_every_shipped_part_runs(fit: Any, tmp_path: Path, supervision: str, los
     assert Run(run).config["data"]["init_args"]["supervision"] == supervision
     assert (Run(run).config["model"]["regularizer"] is None) == (loss == "pce")
     assert (run / RESULT).is_file()
+
+
+def test_evaluations_are_counted_in_steps_of_several_batches(fit: Any, tmp_path: Path) -> None:
+    run = fit("--trainer.accumulate_grad_batches=2", "--trainer.val_check_interval=2", run=tmp_path / "run")
+    with (run / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["step"]) + 1 for row in rows if row["val/miou"]] == [2, 4]
 
 
 def test_validate_reports_the_result_of_the_run(

@@ -8,12 +8,15 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
+import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
+from torch.distributed import distributed_c10d
 
 from experiments import RESULT
 from experiments.cli import main
@@ -21,6 +24,15 @@ from experiments.train.run import Run
 
 LIGHTNING = ("-m", "experiments.cli")  # Lightning starts the second process
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", *LIGHTNING)
+
+
+class Collectives(pl.Callback):
+    """Writes the number of collective operations before each step to a file, those of DDP's C++ code included."""
+
+    def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        number = distributed_c10d._get_default_group()._get_sequence_number_for_group()
+        with Path(trainer.default_root_dir, f"collectives{trainer.global_rank}.txt").open("a") as file:
+            file.write(f"{number}\n")
 
 
 class PlainNetwork(nn.Module):
@@ -101,6 +113,19 @@ def test_two_processes_evaluate_as_one(two: tuple[Run, str], tmp_path: Path) -> 
     written = [{path.name: path.read_bytes() for path in (each / "predictions").iterdir()} for each in (one, both)]
     assert written[0] == written[1]
     assert len(written[0]) == 3
+
+
+def test_a_step_that_is_not_logged_has_one_sum_besides_the_gradients(
+    environment: None, finished: Path, tmp_path: Path
+) -> None:
+    """The gradients are one bucket. DDP arranges its buckets anew in the second step, and the seventh is logged."""
+    options = ("--trainer.devices=2", "--trainer.max_steps=8", "--trainer.log_every_n_steps=7")
+    options += ("--trainer.val_check_interval=8", "--trainer.callbacks+=test_distributed.Collectives", *OPTIONS)
+    configs = ("-c", str(finished / "config.yaml"), "-c", "presets/ddp.yaml")
+    call(LIGHTNING, "fit", *configs, f"--trainer.default_root_dir={tmp_path}", *options)
+    for rank in range(2):
+        numbers = [int(line) for line in (tmp_path / f"collectives{rank}.txt").read_text().split()]
+        assert [after - before for before, after in pairwise(numbers[2:7])] == 4 * [2]
 
 
 def test_one_of_two_processes_logs(two: tuple[Run, str], read_wandb: Callable[[Path], list[Any]]) -> None:

@@ -32,6 +32,20 @@ def test_gallery_shows_evenly_spread_predictions(
         assert np.array_equal(np.asarray(picture), model(sample["image"]).argmax(1)[0])
 
 
+def test_images_do_not_depend_on_the_batches(tmp_path: Path, trainer: Trainer, module: Module, loader: Loader) -> None:
+    """Of images 0, 3, 6 and 9, the batches hold (0, 3, 6, 9, 12) and (1, 4, ...), or one image each."""
+    pictures = []
+    for batch_size in (1, None):
+        model, data = module(), loader(*5 * SIZES, batch_size=batch_size)
+        gallery = PredictionGallery(count=5)
+        trainer(str(batch_size), callbacks=[gallery]).validate(model, data, verbose=False)
+        folder = tmp_path / str(batch_size) / "gallery"
+        pictures.append({path.name: path.read_bytes() for path in folder.iterdir()})
+    assert len(data) == 3
+    assert pictures[0] == pictures[1]
+    assert sorted(pictures[0]) == [f"image{index}.png" for index in (0, 12, 3, 6, 9)]
+
+
 def test_kernels_are_those_of_the_run_on_its_logits_grid(
     tmp_path: Path, trainer: Trainer, module: Module, loader: Loader
 ) -> None:

@@ -31,13 +31,14 @@ class WithLabelIds(pl.LightningDataModule):
         return self.data
 
 
+@pytest.mark.parametrize("batch_size", [1, None])
 def test_every_prediction_is_written_under_its_name(
-    tmp_path: Path, trainer: Trainer, module: Module, loader: Loader
+    batch_size: int | None, tmp_path: Path, trainer: Trainer, module: Module, loader: Loader
 ) -> None:
-    model, data = module(), loader(*SIZES)
+    model, data = module(), loader(*SIZES, *SIZES, batch_size=batch_size)
     trainer(callbacks=[PredictionWriter()]).predict(model, data, return_predictions=False)
-    assert len(list(tmp_path.rglob("*.png"))) == 3
-    for sample in data:
+    assert len(list(tmp_path.rglob("*.png"))) == 6
+    for sample in loader(*SIZES, *SIZES):
         picture = Image.open(tmp_path / f"{sample['name'][0]}.png")
         assert picture.mode == "P"
         assert np.array_equal(np.asarray(picture), model(sample["image"]).argmax(1)[0])

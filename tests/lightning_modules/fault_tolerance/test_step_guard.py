@@ -74,8 +74,8 @@ def load(folder: Path, name: str = "last") -> dict[str, Any]:
 
 @pytest.fixture
 def checkpointed(trainer: Trainer) -> Trainer:
-    def build(every: int = 1000, folder: str = "run", plugins: Sequence[Any] = (), **options: Any) -> pl.Trainer:
-        options |= {"callbacks": [StepGuard(), RegularCheckpoint(every)], "plugins": [DurableCheckpointIO(), *plugins]}
+    def build(folder: str = "run", plugins: Sequence[Any] = (), **options: Any) -> pl.Trainer:
+        options |= {"callbacks": [StepGuard(), RegularCheckpoint(0)], "plugins": [DurableCheckpointIO(), *plugins]}
         return trainer(folder, max_steps=4, enable_checkpointing=True, **options)
 
     return build
@@ -83,17 +83,33 @@ def checkpointed(trainer: Trainer) -> Trainer:
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 @pytest.mark.parametrize("kind", ["loss", "infinite loss", "gradient"])
-def test_a_step_that_is_not_finite_is_not_taken(
+def test_nothing_is_saved_after_a_step_that_is_not_finite(
     kind: str, precision: str, checkpointed: Trainer, loader: Loader, tmp_path: Path
 ) -> None:
     """The checkpoint equals, bit for bit, that of a finite run before this step, including BatchNorm statistics."""
     data = loader(*SIZES, batch_size=2)
-    checkpointed(every=2, folder="finite", precision=precision).fit(make_module(), data)
-    with pytest.raises(NonFiniteError, match=rf"The {kind.split()[-1]} of step 3 .* image4, image5\."):
-        checkpointed(precision=precision).fit(make_module(3, kind), data)
+    checkpointed(folder="finite", precision=precision).fit(make_module(), data)
+    with pytest.raises(NonFiniteError, match=rf"The {kind.split()[-1]} of step 4 .* image6, image7\."):
+        checkpointed(precision=precision).fit(make_module(4, kind), data)
     expected, left = load(tmp_path / "finite", "previous"), load(tmp_path / "run")
     for name in ("global_step", "state_dict", "optimizer_states", "lr_schedulers", "loops"):
         torch.testing.assert_close(left[name], expected[name], rtol=0, atol=0)
+
+
+def test_a_step_that_is_not_finite_stops_the_next_one(trainer: Trainer, loader: Loader) -> None:
+    """Without a checkpoint or an evaluation, it is found before the next optimizer step."""
+    fitted = trainer(max_steps=4, callbacks=[StepGuard()])
+    with pytest.raises(NonFiniteError, match=r"step 2 .* image2, image3\."):
+        fitted.fit(make_module(2), loader(*SIZES, batch_size=2))
+    assert fitted.global_step == 2
+
+
+def test_a_step_that_is_not_finite_is_not_evaluated(trainer: Trainer, loader: Loader) -> None:
+    options = {"val_check_interval": 2, "num_sanity_val_steps": 0}
+    fitted, module, data = trainer(max_steps=4, callbacks=[StepGuard()], **options), make_module(2), loader(*SIZES)
+    with pytest.raises(NonFiniteError, match="step 2"):
+        fitted.fit(module, data, data)
+    assert module.evaluation is None
 
 
 def test_samples_of_accumulated_batches_are_all_named(checkpointed: Trainer, loader: Loader, tmp_path: Path) -> None:
@@ -123,7 +139,8 @@ def test_float16_stops_when_its_scale_falls_below_one(checkpointed: Trainer, loa
 
 
 def run_process(folder: Path) -> None:
-    """Train twice: process 1 has a loss that is not finite at its second step, then it receives a signal."""
+    """Train twice: process 1 has a loss that is not finite at its second step, then it receives a signal in
+    its second step, which all processes learn in the third."""
     torch.manual_seed(0)
     images = torch.randint(256, (8, 3, 12, 16), dtype=torch.uint8)
     labels = torch.randint(4, (8, 12, 16), dtype=torch.uint8)
@@ -168,9 +185,10 @@ def test_two_processes_stop_at_the_same_step(tmp_path: Path, monkeypatch: pytest
     ends = [(tmp_path / f"{rank}.txt").read_text() for rank in range(2)]
     assert ends[0] == ends[1]
     poisoned, stopped = ends[0].splitlines()
-    assert poisoned == "poisoned: NonFiniteError 1 The loss of step 2 is not finite. Its samples: image3."
-    assert stopped == "stopped: Stopped 2 SIGTERM"
-    assert [load(tmp_path / name)["global_step"] for name in ("poisoned", "stopped")] == [1, 2]
+    assert poisoned.startswith("poisoned: NonFiniteError 2 The loss of step 2 is not finite. Its samples: image3.")
+    assert stopped == "stopped: Stopped 3 SIGTERM"
+    assert not (tmp_path / "poisoned" / "checkpoints").exists()
+    assert load(tmp_path / "stopped")["global_step"] == 3
 
 
 if __name__ == "__main__":

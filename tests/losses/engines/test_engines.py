@@ -125,10 +125,11 @@ def test_engine_is_chosen_inside_a_compiled_function() -> None:
 
 def test_without_triton_only_the_fused_engine_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "triton", None)  # neither found nor imported
-    monkeypatch.delitem(sys.modules, "losses.engines.fused", raising=False)
+    for module in ("fused", "fused_kernel"):
+        monkeypatch.delitem(sys.modules, f"losses.engines.{module}", raising=False)
     package = Path(losses.engines.__file__)
     assert runpy.run_path(str(package))["choose_engine"](torch.device("cuda")) == "shifted"
     with pytest.raises(ImportError, match="triton"):
         GatedCRFLoss(engine="fused")(torch.full((1, 2, 4, 4), 0.5), {"rgb": torch.zeros(1, 3, 4, 4)})
     users = {path.name for path in package.parents[1].rglob("*.py") if "import triton" in path.read_text()}
-    assert users == {"fused.py"}
+    assert users == {"fused.py", "fused_kernel.py"}

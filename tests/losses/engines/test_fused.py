@@ -12,7 +12,7 @@ from losses.kernels import Mixture, Neighborhood, mix
 
 pytest.importorskip("triton", reason="Triton comes with torch on Linux only")
 
-from losses.engines.fused import gated_filter
+from losses.engines.fused import Tile, gated_filter
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 SKEW = [[0, 0.25, 1], [0.5, 0, 0.75], [2, 0.125, 0]]
@@ -22,6 +22,7 @@ TWO = mix(
 )
 WIDE = mix([GaussianKernel({"depth": 0.8, "xy": 2.0}), GaussianKernel({"f": 4.0})], {"f": 9, "depth": 1})
 POSITION = mix([GaussianKernel({"xy": 1.5}, 0.3)], {})
+pytestmark = pytest.mark.gpu
 Filter = Callable[..., tuple[Tensor, Tensor]]
 Input = Callable[..., tuple[Tensor, Tensor, Neighborhood]]
 TENSORS = ("features", "source", "destination")
@@ -35,6 +36,7 @@ TENSORS = ("features", "source", "destination")
         ((1, 3, 4, 5), 1, POSITION, torch.float64),
         ((1, 1, 4, 5), 1, TWO, torch.float32),
         ((2, 35, 3, 4), 1, POSITION, torch.float64),  # two blocks of classes
+        ((1, 21, 2, 3), 1, POSITION, torch.float64),  # 16 classes and 5 of 8
         ((1, 2, 2, 130), 1, POSITION, torch.float64),  # more columns than lanes
         ((1, 2, 5, 70), 1, TWO, torch.float32),  # several tiles of rows
         ((1, 3, 40, 1), 1, POSITION, torch.float64),
@@ -117,6 +119,15 @@ def test_two_runs_give_the_same_bits(filter_input: Input) -> None:
     arguments = filter_input((2, 3, 2, 70), POSITION, 1, dtype=torch.float32, device=DEVICE)
     for x, y in zip(gated_filter(*arguments, 1), gated_filter(*arguments, 1), strict=True):
         assert torch.equal(x, y)
+
+
+def test_tile_changes_no_sum(filter_input: Input) -> None:
+    arguments = filter_input((1, 3, 5, 70), TWO, 1, dtype=torch.float32, device=DEVICE)
+    filtered, energy = gated_filter(*arguments, 1)
+    for tile in (Tile(rows=4, lanes=32), Tile(rows=1, lanes=256)):
+        other, other_energy = gated_filter(*arguments, 1, tile)
+        assert torch.equal(other, filtered)
+        torch.testing.assert_close(other_energy, energy)
 
 
 def test_image_of_two_billion_elements_is_refused() -> None:

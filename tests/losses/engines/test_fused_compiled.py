@@ -1,6 +1,7 @@
 """The kernel for GPUs under Triton's compiler, in another process: this one may use the interpreter."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,8 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from losses import GatedCRFLoss
-from losses.engines.fused import LANES, ROWS, _filter_kernel
+from losses.engines.fused import TILE
+from losses.engines.fused_kernel import filter_kernel, split_classes, split_features
 
 try:
     GatedCRFLoss(engine="fused")(torch.full((1, 2, 4, 4), 0.5), {"rgb": torch.zeros(1, 3, 4, 4)})
@@ -25,9 +27,9 @@ except ValueError as error:
     print(error)
 
 constants = dict(classes=21, weights=(-1.0, 0.5), spatial=(1 / 72, 0.0), precisions=(50.0, 0.0, 50.0, 2.0))
-constants |= dict(starts=(0, 3, 4), radius=5, sign=1, constant=1)
-constants |= dict(block_size=32, rows=ROWS, lanes_x=LANES, lanes_y=1)
-names = _filter_kernel.arg_names
+constants |= split_features((3, 1)) | dict(radius=5, sign=1, constant=1)
+constants |= split_classes(21) | dict(rows=TILE.rows, lanes_x=TILE.lanes, lanes_y=1)
+names = filter_kernel.arg_names
 for target in sys.argv[2:]:
     capability, dtype = target.split("-")
     types = dict.fromkeys(("probs", "values", "filtered"), "*" + dtype)
@@ -35,12 +37,13 @@ for target in sys.argv[2:]:
     types |= dict.fromkeys(constants, "constexpr")
     signature = {name: types.get(name, "i32") for name in names}
     source = ASTSource(
-        _filter_kernel,
+        filter_kernel,
         signature,
         {(names.index(name),): value for name, value in constants.items()},
         {(i,): [["tt.divisibility", 16]] for i, name in enumerate(names) if signature[name][0] == "*"},
     )
-    kernel = triton.compile(source, target=GPUTarget("cuda", int(capability), 32), options={"num_warps": LANES // 32})
+    options = {"num_warps": TILE.lanes // 32}
+    kernel = triton.compile(source, target=GPUTarget("cuda", int(capability), 32), options=options)
     for kind in ("ttgir", "ptx"):
         Path(sys.argv[1], f"{target}.{kind}").write_text(kernel.asm[kind])
     Path(sys.argv[1], f"{target}.cubin").write_bytes(kernel.asm["cubin"])
@@ -78,5 +81,6 @@ def test_compiles_for_a_gpu_without_spills_and_shuffles(target: str, compiled: t
     assert "convert_layout" not in (folder / f"{target}.ttgir").read_text()
     command = [tool, "-res-usage", folder / f"{target}.cubin"]
     usage = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert int(re.search(r"REG:(\d+)", usage)[1]) <= 168  # three programs fit on a multiprocessor
     assert "STACK:0 " in usage
     assert "LOCAL:0 " in usage
