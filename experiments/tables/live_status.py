@@ -1,6 +1,8 @@
 """Progress bars of running cells."""
 
 import time
+from collections.abc import Mapping
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TimeElapsedColumn, TimeRemainingColumn
@@ -56,8 +58,7 @@ class LiveStatus:
         self.console.print(cell.run.log_tail(), markup=False)
         return False
 
-    def finish_elsewhere(self, cell: Cell) -> None:
+    def finish_elsewhere(self, cell: Cell, result: Mapping[str, Any]) -> None:
         """Print the result of a cell that another call has trained."""
         self.progress.advance(self.all)
-        result = cell.run.result() or {}
         self.console.print(f"{cell.name}: {result['miou']:.2f} mIoU, trained by another call")

@@ -4,11 +4,11 @@ import os
 import signal
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from rich.console import Console
 
 from datamodules.io.errors import InputError
-from experiments import RESULT
 from experiments.launch.local import Job, Launcher
 from experiments.tables.cell import Cell
 from experiments.tables.live_status import LiveStatus
@@ -59,7 +59,7 @@ class Schedule:
     def _start(self) -> None:
         room = self.launcher.limit - len(self.jobs)
         batch, self.waiting = self.waiting[:room], self.waiting[room:]
-        self.elsewhere += [cell for cell in batch if _is_finished(cell)]  # meanwhile, by another call
+        self.elsewhere += [cell for cell in batch if _result(cell)]  # meanwhile, by another call
         batch = [cell for cell in batch if cell not in self.elsewhere]
         refused: dict[InputError, list[Cell]] = {}
         for cell, job in zip(batch, self.launcher.start([cell.run for cell in batch]), strict=True):
@@ -93,9 +93,9 @@ class Schedule:
     def _poll_elsewhere(self) -> None:
         for cell in list(self.elsewhere):
             locked = cell.run.is_locked()  # before the result, which is written before the lock is released
-            if _is_finished(cell):
+            if result := _result(cell):
                 self.elsewhere.remove(cell)
-                self.status.finish_elsewhere(cell)
+                self.status.finish_elsewhere(cell, result)
             elif not locked:
                 self.elsewhere.remove(cell)
                 self.waiting.insert(0, cell)
@@ -109,5 +109,6 @@ class Schedule:
             self.console.print(f"{cell.name}: {job.outcome()}.", markup=False)
 
 
-def _is_finished(cell: Cell) -> bool:
-    return RESULT in os.listdir(cell.run.path)  # NFS may report a new file as missing for a minute
+def _result(cell: Cell) -> dict[str, Any] | None:
+    os.listdir(cell.run.path)  # or NFS may report a new file as missing for a minute
+    return cell.run.result()
