@@ -60,7 +60,7 @@ def test_all_processes_end_when_one_is_killed_and_name_it(
     run, output = tmp_path / "run", tmp_path / "output.txt"
     options = [*small, "--data.loader={batch_size: 4, num_workers: 0}", "--trainer.accelerator=cpu"]
     options += ["--trainer.max_steps=100000", "--trainer.val_check_interval=100000", "--trainer.devices=2"]
-    options += ["--trainer.strategy=ddp", f"--trainer.default_root_dir={run}", "--trainer.callbacks.every_n_steps=2"]
+    options += ["-c", "presets/ddp.yaml", f"--trainer.default_root_dir={run}", "--trainer.callbacks.every_n_minutes=0"]
     options += ["--trainer.callbacks+={class_path: test_processes.Wait}"] if wait else []
     command = [sys.executable, "-m", "experiments.cli", "fit", "-c", "datasets/shapes.yaml", "-c"]
     path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
@@ -72,7 +72,7 @@ def test_all_processes_end_when_one_is_killed_and_name_it(
             env={**os.environ, "PYTHONPATH": path},
         )
     try:
-        until((run / (WAITING if wait else "checkpoints/last.ckpt")).exists, "training")
+        until((run / (WAITING if wait else "checkpoints/last.ckpt")).exists, "training", 120)
         (other,) = started_by(main.pid)
         os.kill((main.pid, other)[killed], signal.SIGKILL)
         until(lambda: main.poll() is not None and not started_by(main.pid), "the end of all processes")
