@@ -145,7 +145,7 @@ def test_a_call_killed_around_sbatch_leaves_no_run_lost_or_submitted_twice(
 
 
 def test_two_calls_at_once_submit_each_run_once(slurm: Path, runs: list[Run], stub: Stub) -> None:
-    stub("sbatch", f"sleep 0.5\n{SBATCH}")
+    stub("sbatch", f"sleep 2\n{SBATCH}")
     paths = [str(run.path) for run in runs]
     calls = [
         subprocess.Popen([sys.executable, "-c", START, slurm / "mine.yaml", *order]) for order in (paths, paths[::-1])
@@ -162,6 +162,9 @@ def test_a_run_that_another_process_trains_is_not_submitted(slurm: Path, runs: l
     with subprocess.Popen(command, stdout=subprocess.PIPE) as other:
         assert other.stdout is not None
         other.stdout.readline()
+        (slurm / "refuse").touch()
+        assert [type(job) for job in SlurmLauncher(slurm / "mine.yaml").start(runs)] == [type(None), InputError]
+        (slurm / "refuse").unlink()
         jobs = SlurmLauncher(slurm / "mine.yaml").start(runs)
         other.kill()
     assert jobs[0] is None
