@@ -56,7 +56,8 @@ class SlurmLauncher:
         """Submit the runs that are not in the queue. SLURM may refuse them."""
         refused = None
         try:
-            self._submit([run for run in runs if _task(run) not in self._queue])
+            if new := [run for run in runs if _task(run) not in self._queue]:
+                self._submit(new)
         except InputError as error:
             refused = error
         return [self._job(run) or (None if run.is_locked() else refused) for run in runs]
@@ -73,17 +74,16 @@ class SlurmLauncher:
                 with suppress(LockedError):
                     locks.enter_context(run.lock(patience_s=0))
                     free.append(run)
-            if not free:
-                return
             self._query()  # again, because another call may have held the locks until now
             new = [run for run in free if _task(run) not in self._queue]
+            if not new:
+                return
             name = f"gatedcrf.{secrets.token_hex(4)}"
             script = batch_script(name, new, self.settings)
             for index, run in enumerate(new):
                 atomic_write(run.path / SCRIPT, f"{script}# {name}/{index}\n")
-            if new:
-                number = _call("sbatch", "--parsable", str(new[0].path.resolve() / SCRIPT)).strip().partition(";")[0]
-                self._queue |= {f"{name}/{index}": f"{number}_{index}" for index in range(len(new))}
+            number = _call("sbatch", "--parsable", str(new[0].path.resolve() / SCRIPT)).strip().partition(";")[0]
+            self._queue |= {f"{name}/{index}": f"{number}_{index}" for index in range(len(new))}
 
     def is_queued(self, task: str) -> bool:
         """Return whether a task was pending or running at the controller's last answer."""

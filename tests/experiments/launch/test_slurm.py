@@ -26,8 +26,7 @@ SBATCH = """
     script=${@: -1}
     name=$(sed -n 's/^#SBATCH --job-name=//p' "$script")
     last=$(sed -n 's/^#SBATCH --array=0-\\([0-9]*\\)%.*/\\1/p' "$script")
-    number=$((100 + $(cat submitted 2> /dev/null | wc -l)))
-    echo "$((last + 1)) tasks" >> submitted
+    { flock 9; number=$((100 + $(wc -l < submitted))); echo "$((last + 1)) tasks" >> submitted; } 9> lock
     cp "$script" "script.$number"
     for ((k = 0; k <= last; k++)); do
         echo "$name/$k ${number}_$k" > "queue/${number}_$k"
@@ -61,6 +60,7 @@ SlurmLauncher(Path(sys.argv[1])).start([Run(path) for path in sys.argv[2:]])
 def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stub: Stub) -> Path:
     """Folder in which the stubs keep their state."""
     (tmp_path / "queue").mkdir()
+    (tmp_path / "submitted").touch()
     stub("sbatch", SBATCH)
     stub("squeue", SQUEUE)
     stub("srun", SRUN)
@@ -152,8 +152,19 @@ def test_two_calls_at_once_submit_each_run_once(slurm: Path, runs: list[Run], st
     ]
     assert [call.wait() for call in calls] == [0, 0]
     assert sum(int(line.split()[0]) for line in submitted(slurm)) == 2
+    jobs = launch(slurm, *runs)
     (slurm / "finish").touch()
-    assert [wait(job) for job in launch(slurm, *runs)] == [0, 0]
+    assert [wait(job) for job in jobs] == [0, 0]
+
+
+def test_a_call_sees_what_another_one_has_submitted_since_it_began(slurm: Path, runs: list[Run]) -> None:
+    late = SlurmLauncher(slurm / "mine.yaml")
+    first = launch(slurm, *runs)
+    jobs = late.start(runs)
+    assert submitted(slurm) == ["2 tasks"]
+    assert [job.number for job in jobs if isinstance(job, SlurmJob)] == ["100_0", "100_1"]
+    (slurm / "finish").touch()
+    assert [wait(job) for job in first] == [0, 0]
 
 
 def test_a_run_that_another_process_trains_is_not_submitted(slurm: Path, runs: list[Run]) -> None:
