@@ -69,6 +69,11 @@ class Settings:
                 f"{SIGNAL_EARLY_S} seconds before the end. Raise time or lower warning."
             )
 
+    @property
+    def uses_gpus(self) -> bool:
+        """Whether ``gres`` asks for GPUs."""
+        return "gpu" in (self.gres or "")
+
     @staticmethod
     def load(path: Path = SETTINGS) -> "Settings":
         """Read a file. Missing keys take the values of slurm.yaml.
@@ -116,7 +121,7 @@ def batch_script(name: str, runs: Sequence[Run], settings: Settings) -> str:
     command = [shlex.join(runs[0].command()[:-1]), '--config="$run"/config.yaml']
     if settings.nodes > 1:
         command.append(f"--trainer.num_nodes={settings.nodes}")
-    if "gpu" in (settings.gres or "") and trainer["accelerator"] == "auto":
+    if settings.uses_gpus and trainer["accelerator"] == "auto":
         command.append("--trainer.accelerator=gpu")  # "auto" may select the CPU if a node has a broken driver
     return "\n".join(
         (

@@ -13,6 +13,7 @@ from rich.console import Console
 from datamodules.io.errors import InputError
 from experiments.launch.local import Launcher, LocalLauncher, visible_gpus
 from experiments.launch.slurm import SlurmLauncher
+from experiments.launch.slurm_script import SETTINGS, Settings
 from experiments.tables.cell import Cell
 from experiments.tables.paper_figures import draw_kernels, draw_predictions
 from experiments.tables.report import open_console, write_table
@@ -36,6 +37,8 @@ def run(options: argparse.Namespace) -> None:
     console = open_console()
     table = Table.load(options.table)
     folder = options.runs / (options.dataset + ("" if options.protocol == "paper" else f".{options.protocol}"))
+    if options.launcher == "slurm" and Settings.load(options.slurm or SETTINGS).uses_gpus:
+        options.fit_options.insert(0, "--preset=gpu")  # this machine may have no GPU; the user's options come after it
     cells = _select(table, folder, options)
     prepare(cells)
     if options.dry_run:

@@ -5,6 +5,7 @@ This concerns the processes that Lightning's own launcher starts. srun and torch
 
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Event, Thread
@@ -30,7 +31,8 @@ def end_with_main_process() -> Iterator[None]:
     Thread(target=_watch, args=(int(main), done), daemon=True).start()
     try:
         yield
-    except BaseException:  # such as a connection that the main process no longer serves
+    except RuntimeError:  # such as a connection that was closed an instant before the main process ended
+        time.sleep(INTERVAL_S)
         _end_if_orphaned(int(main))
         raise
     finally:

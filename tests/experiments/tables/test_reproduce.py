@@ -138,6 +138,21 @@ def test_interrupted_table_leaves_no_process_and_is_continued(tmp_path: Path, sm
     assert (run / "metrics.1.csv").is_file()  # the log of the first start
 
 
+@pytest.mark.parametrize(
+    ("gres", "options", "preset"),
+    [("gpu:1", (), "gpu"), ("gpu:1", ("--preset=none",), "none"), ("null", (), "none")],
+)
+def test_jobs_on_gpus_have_their_preset_also_if_this_machine_has_no_gpu(
+    gres: str, options: tuple[str, ...], preset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # as on a login node
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    (tmp_path / "mine.yaml").write_text(f"gres: {gres}\n")
+    arguments = ("--dry_run", "--launcher", "slurm", "--slurm", str(tmp_path / "mine.yaml"))
+    reproduce(tmp_path, list(options), "full/pCE", arguments=arguments)
+    assert Run(tmp_path / "shapes" / "full.pce" / "seed0").config["preset"] == preset
+
+
 def test_dry_run_writes_configurations_and_prints_commands_that_run(
     tmp_path: Path, small: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -60,7 +60,7 @@ def test_all_processes_end_when_one_is_killed_and_name_it(
     run, output = tmp_path / "run", tmp_path / "output.txt"
     options = [*small, "--data.loader={batch_size: 4, num_workers: 0}", "--trainer.accelerator=cpu"]
     options += ["--trainer.max_steps=100000", "--trainer.val_check_interval=100000", "--trainer.devices=2"]
-    options += ["--trainer.strategy=ddp", f"--trainer.default_root_dir={run}", "--trainer.callbacks.every_n_minutes=0"]
+    options += ["-c", "presets/ddp.yaml", f"--trainer.default_root_dir={run}", "--trainer.callbacks.every_n_minutes=0"]
     options += ["--trainer.callbacks+={class_path: test_processes.Wait}"] if wait else []
     command = [sys.executable, "-m", "experiments.cli", "fit", "-c", "datasets/shapes.yaml", "-c"]
     path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
@@ -73,7 +73,7 @@ def test_all_processes_end_when_one_is_killed_and_name_it(
         )
     try:
         ready = run / (WAITING if wait else "checkpoints/last.ckpt")
-        until(lambda: ready.exists() or main.poll() is not None, "training")
+        until(lambda: ready.exists() or main.poll() is not None, "training", 120)
         assert main.poll() is None, output.read_text()
         (other,) = started_by(main.pid)
         os.kill((main.pid, other)[killed], signal.SIGKILL)
