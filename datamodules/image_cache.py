@@ -156,12 +156,14 @@ def _remove_interrupted(folder: Path) -> None:
 
 def _remove_replaced(version: str, sources: set[Source], path: Path) -> None:
     for other in {*path.parent.glob("decoded-*.rgb")} - {path}:
+        if not other.with_suffix(".json").is_file():  # another process removes it
+            continue
         content = read_json(other.with_suffix(".json"))
         found = {(image["file"], image["size"], image["mtime_ns"]) for image in content["images"]}
         included = content["version"] == version and found <= sources
         if included or any(_source(Path(source[0])) != source for source in found):
-            other.unlink()
-            other.with_suffix(".json").unlink()
+            other.unlink(missing_ok=True)
+            other.with_suffix(".json").unlink(missing_ok=True)
 
 
 def _path(dataset: SegmentationDataset, sources: list[Source], folder: Path) -> Path:

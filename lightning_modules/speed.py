@@ -17,7 +17,7 @@ class Speed:
         compile: Compile the network for training: slow first steps, then faster ones. Evaluation is not compiled.
         channels_last: Store images, weights and activations as NHWC, which GPUs prefer in half precision.
         fused_optimizer: Update all weights in one kernel.
-        tf32: Let GPUs round the factors of float32 products to 10 bits, except in the losses.
+        tf32: Let GPUs round the factors of float32 products to 10 bits. The losses' engine for GPUs has none.
     """
 
     compile: bool = False

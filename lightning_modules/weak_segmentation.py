@@ -123,8 +123,12 @@ class WeakSegmentation(LightningModule):
         if not isinstance(schedule, LambdaLR):
             return
         schedule.base_lrs = [self.learning_rate] * len(schedule.base_lrs)
+        for parameter, state in schedule.optimizer.state.items():
+            if (momentum := state.get("momentum_buffer")) is not None:  # of the memory layout of the earlier run
+                state["momentum_buffer"] = torch.empty_like(parameter).copy_(momentum)
         for group in schedule.optimizer.param_groups:
             group |= {"momentum": self.momentum, "weight_decay": self.weight_decay}
+            group["fused"] = self.speed.fused_optimizer or None
             group |= {"initial_lr": self.learning_rate, "lr": self.learning_rate * self.decay(schedule.last_epoch)}
 
     def standardize(self, image: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from experiments.benchmarks.lightning_overhead import measure_overhead
 from experiments.benchmarks.measure import find_device, hardware
 from experiments.benchmarks.photographs import PhotographFolder
 from experiments.benchmarks.plain_loop import measure_steps
-from experiments.benchmarks.report import Result, format_number, publish, save_json
+from experiments.benchmarks.report import Result, format_number, publish
 from experiments.benchmarks.settings import TRAIN_SIZES, VARIANTS
 from experiments.tables.report import to_markdown
 
@@ -45,8 +45,7 @@ def run(options: Namespace) -> None:
             print(f"{name}: measuring Lightning and a plain loop")
             times = measure_overhead(data, device, steps, options.repeats, preset)
         result["sizes"][name] = {"setting": data.size._asdict(), "rows": rows, "lightning": times}
-        save_json(options.out / "train.json", result)
-    publish(options.out, "train", result, to_text(result))
+        publish(options.out, "train", result, to_text(result))
 
 
 def to_text(result: Result) -> str:

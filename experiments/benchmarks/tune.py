@@ -5,6 +5,7 @@ from functools import partial
 from itertools import product
 
 import torch
+from triton.runtime.errors import OutOfResources
 
 from datamodules.io.errors import InputError
 from experiments.benchmarks.measure import find_device, hardware, median_ms
@@ -33,9 +34,9 @@ def run(options: argparse.Namespace) -> None:
     try:
         for name, dtype in product(SIZES, (torch.float32, torch.bfloat16)):
             result["rows"] += _measure(LOSS_SIZES[name], dtype, device, options.repeats)
+            publish(options.out, "tune", result, to_text(result))
     except ArgumentError as error:
         raise InputError(str(error)) from error
-    publish(options.out, "tune", result, to_text(result))
 
 
 def _measure(size: LossSize, dtype: torch.dtype, device: torch.device, repeats: int) -> list[Result]:
@@ -47,8 +48,13 @@ def _measure(size: LossSize, dtype: torch.dtype, device: torch.device, repeats: 
     gate = torch.ones(n, height, width, dtype=torch.bool, device=device)
     arguments = (probs, probs, Neighborhood(image, gate, gate, mixture, size.radius), 1)
     steps = {tile: partial(gated_filter, *arguments, tile) for tile in TILES}
-    for step in steps.values():
-        step()  # compiles
+    for tile in [TILE, *TILES]:
+        try:
+            steps[tile]()  # compiles
+        except (RuntimeError, OutOfResources) as error:  # a tile that is not the default may need too many registers
+            print(f"{tile}: {error}")
+            if tile != TILE:
+                del steps[tile]
     times = median_ms({str(index): step for index, step in enumerate(steps.values())}, device, repeats, BUDGET)
     name = str(dtype).removeprefix("torch.")
     setting = {"shape": size.shape, "radius": size.radius, "predictions": name}

@@ -24,8 +24,9 @@ echo "SLURM job $job on $SLURM_JOB_NODELIST, requeued ${SLURM_RESTART_COUNT:-0} 
 """
 REQUEUE = """\
 status=$?
-# 138 is SIGUSR1, 143 is SIGTERM. SLURM itself requeues only jobs that it kills. A canceled job is no longer RUNNING.
-if [[ $status == 138 || $status == 143 ]] && [[ $(squeue --noheader --jobs="$job" --format=%T) == RUNNING ]]
+# The run marks that a signal has stopped it. The status does not tell: srun sends SIGTERM if one process fails. SLURM
+# itself requeues only jobs that it kills. A canceled job is no longer RUNNING.
+if [[ -e "$run/stopped" ]] && [[ $(squeue --noheader --jobs="$job" --format=%T) == RUNNING ]]
 then
     scontrol requeue "$job"
 fi

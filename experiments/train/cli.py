@@ -13,19 +13,19 @@ from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.utilities import rank_zero_only
 
 from datamodules.datamodule import SegmentationDataModule
-from datamodules.io.atomic import atomic_write, remove_parts
+from datamodules.io.atomic import atomic_write
 from datamodules.io.errors import InputError
 from experiments import RESULT
 from experiments.train.configuration import BASE, expand_arguments
-from experiments.train.devices import check_devices
+from experiments.train.devices import check_devices, check_precision
 from experiments.train.exit_status import exit_status
 from experiments.train.parser import Parser, SaveConfig, brief
-from experiments.train.preset import AUTO, choose_preset, describe_preset
+from experiments.train.preset import AUTO, apply_preset, describe_preset
 from experiments.train.processes import end_with_main_process, name_dead_processes
 from experiments.train.resume import check_weights_fit, newest_checkpoint, refuse_to_start_over
 from experiments.train.run import Run
 from lightning_modules.callbacks import PredictionWriter
-from lightning_modules.fault_tolerance import stop_signals
+from lightning_modules.fault_tolerance import Stopped, stop_signals
 from lightning_modules.fault_tolerance.checkpoint_io import finish_writing
 from lightning_modules.inference import WHOLE_IMAGE, Inference
 from lightning_modules.weak_segmentation import WeakSegmentation
@@ -69,8 +69,8 @@ class CLI(LightningCLI):
         """Parse base.yaml, the preset, then the command line with all files expanded."""
         command, *options = args
         base, given = expand_arguments([f"--config={BASE}"]), expand_arguments(options)
-        preset, settings = choose_preset(given)
-        self.config = parser.parse_args([command, *base, *settings, *given])
+        preset, given = apply_preset(given)
+        self.config = parser.parse_args([command, *base, *given])
         self.config[command].preset = preset
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -125,7 +125,9 @@ class CLI(LightningCLI):
         """
         if self.parse_only:
             return
-        check_devices(self.config[self.command].trainer.accelerator)
+        trainer = self.config[self.command].trainer
+        check_devices(trainer.accelerator)
+        check_precision(trainer.accelerator, trainer.precision)
         try:
             super().instantiate_classes()
         except (ValueError, MisconfigurationException) as error:
@@ -143,7 +145,7 @@ class CLI(LightningCLI):
         run = Run(self.trainer.default_root_dir)
         checkpoints = run.path / "checkpoints"
         self._lock = rank_zero_only(run.lock)()  # held until the result is written
-        rank_zero_only(remove_parts)(checkpoints)
+        rank_zero_only(run.clean_up)()
         if options["ckpt_path"] == "last":
             checkpoint = newest_checkpoint(checkpoints)
         else:
@@ -155,9 +157,13 @@ class CLI(LightningCLI):
         run.check(config, checkpoint)  # in all processes, or the others would wait for one that refuses
         check_weights_fit(checkpoint, self.model)
         rank_zero_only(run.save)(config)
-        describe_preset(config["preset"])
+        describe_preset(config)
         with stop_signals.deferred():
-            self.trainer.fit(**options)
+            try:
+                self.trainer.fit(**options)
+            except Stopped:
+                rank_zero_only(run.stopped.touch)()
+                raise
 
     def validate(self, **options: Any) -> None:
         """Evaluate. EvaluationReport prints the table, in percent."""

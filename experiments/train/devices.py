@@ -43,6 +43,13 @@ def check_devices(accelerator: object, proc: Path = Path("/proc")) -> None:
         ) from error
 
 
+def check_precision(accelerator: object, precision: object) -> None:
+    """Raise :class:`InputError` if a run needs bfloat16 on a GPU that only emulates it."""
+    on_gpu = accelerator != "cpu" and torch.cuda.is_available()
+    if on_gpu and str(precision).startswith("bf16") and not torch.cuda.is_bf16_supported(including_emulation=False):
+        raise InputError(f"{torch.cuda.get_device_name()} has no bfloat16; pass --trainer.precision=32-true.")
+
+
 def _allocated() -> bool:
     """Return whether SLURM or the user has given GPUs to this process."""
     by_slurm = (os.environ.get(name) for name in ("SLURM_JOB_GPUS", "SLURM_STEP_GPUS"))

@@ -10,7 +10,7 @@ import yaml
 from pytorch_lightning.utilities import rank_zero_warn
 
 from datamodules.datamodule import SegmentationDataModule
-from datamodules.io.atomic import atomic_write
+from datamodules.io.atomic import atomic_write, remove_parts
 from datamodules.io.errors import InputError
 from datamodules.io.json_files import read_json
 from experiments import RESULT
@@ -34,6 +34,7 @@ class Run:
         log.txt        output of the process, if started by ``gatedcrf reproduce``
         result.json    evaluation of the final weights, written at the end
         lock           locked by the process that trains
+        stopped        the run was stopped by a signal and can continue; a SLURM job is then requeued
 
     Args:
         path: The directory. It may not exist yet.
@@ -41,7 +42,7 @@ class Run:
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
-        self.log = self.path / "log.txt"
+        self.log, self.stopped = self.path / "log.txt", self.path / "stopped"
         self._config_file = self.path / "config.yaml"
 
     @property
@@ -126,6 +127,11 @@ class Run:
     def is_locked(self) -> bool:
         """See :func:`experiments.train.lock.is_locked`."""
         return is_locked(self.path)
+
+    def clean_up(self) -> None:
+        """Remove what an earlier process has left: parts of checkpoints, and the mark of its stop."""
+        remove_parts(self.path / "checkpoints")
+        self.stopped.unlink(missing_ok=True)
 
     def datamodule(self) -> SegmentationDataModule:
         """Return the datamodule that the run trains on."""

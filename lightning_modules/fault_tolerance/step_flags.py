@@ -30,7 +30,7 @@ class Flags(NamedTuple):
 
 
 class StepFlags:
-    """Exchanges flags between processes without waiting for a GPU.
+    """Exchanges flags between processes. A GPU is waited for only until its forward pass is done.
 
     Callbacks set :attr:`own` and :attr:`bad`. The training step calls :meth:`exchange`, and callbacks read the sums
     before the optimizer step.
@@ -48,7 +48,7 @@ class StepFlags:
     def exchange(self, counts: Tensor) -> Tensor:
         """Return the sum of ``counts``, int64 (K,), over all processes, and sum the flags with them."""
         own = torch.tensor(self.own[2:])
-        own = own.pin_memory().to(counts.device, non_blocking=True) if counts.is_cuda else own
+        own = (own.pin_memory() if counts.is_cuda else own).to(counts.device, non_blocking=True)
         sums = sum_over_processes(torch.cat([counts, self.bad, own]))
         counts, flags = torch.split(sums, [len(counts), len(Flags._fields)])
         if flags.is_cuda:

@@ -21,9 +21,9 @@ class NonFiniteError(FloatingPointError):
 class StepGuard(Callback):
     """Stops all processes if the loss or the Euclidean norm of the gradient of any of them is not finite.
 
-    The processes learn of it with the counts of the next step, so that neither a GPU nor another process is waited for
-    in every step. Before a checkpoint, an evaluation and the end of the training they are asked at once. With float16,
-    infinite gradients are expected while the loss scale adapts, so they stop the run only if the scale falls below 1.
+    The processes learn of it with the counts of the next step, which costs no communication of its own. Before a
+    checkpoint, an evaluation and the end of the training they are asked at once. With float16, infinite gradients are
+    expected while the loss scale adapts, so they stop the run only if the scale falls below 1.
     """
 
     def __init__(self) -> None:

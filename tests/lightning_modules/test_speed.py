@@ -1,6 +1,7 @@
 """Faster ways to compute the same training."""
 
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -54,3 +55,22 @@ def test_batchnorm_is_synchronized_over_gpus_once_and_keeps_its_activation(modul
     model.configure_model()
     assert isinstance(model.network[1], SyncBatchNormAct)
     assert isinstance(model.network[1].act, nn.ReLU)
+
+
+@pytest.mark.parametrize(("before", "after"), [(False, True), (True, False)])
+def test_a_run_continues_with_its_own_settings(
+    before: bool, after: bool, trainer: Trainer, module: Module, loader: Loader, tmp_path: Path
+) -> None:
+    """A checkpoint holds momentum in the memory layout of its run, and whether the optimizer was fused."""
+
+    def train(fast: bool, steps: int, checkpoint: Path | None = None) -> pl.Trainer:
+        model = module(speed=Speed(channels_last=fast, fused_optimizer=fast), learning_rate=0.1)
+        fitted = trainer(max_steps=steps)
+        model.decay = lambda step: 1.0  # type: ignore[method-assign]
+        fitted.fit(model, loader(SIZE, SIZE, SIZE, SIZE), ckpt_path=checkpoint)
+        return fitted
+
+    train(before, 2).save_checkpoint(tmp_path / "half.ckpt")
+    continued, whole = train(after, 4, tmp_path / "half.ckpt"), train(after, 4)
+    torch.testing.assert_close(continued.model.state_dict(), whole.model.state_dict())
+    assert bool(continued.optimizers[0].param_groups[0]["fused"]) == after
