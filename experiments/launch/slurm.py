@@ -82,7 +82,14 @@ class SlurmLauncher:
             script = batch_script(name, new, self.settings)
             for index, run in enumerate(new):
                 atomic_write(run.path / SCRIPT, f"{script}# {name}/{index}\n")
-            number = _call("sbatch", "--parsable", str(new[0].path.resolve() / SCRIPT)).strip().partition(";")[0]
+            try:
+                answer = _call("sbatch", "--parsable", str(new[0].path.resolve() / SCRIPT))
+            except InputError as error:
+                if "timed out" not in str(error):  # else the job may still appear in the queue
+                    for run in new:
+                        (run.path / SCRIPT).unlink()  # the run has not started, so its configuration may change
+                raise
+            number = answer.strip().partition(";")[0]
             self._queue |= {f"{name}/{index}": f"{number}_{index}" for index in range(len(new))}
 
     def is_queued(self, task: str) -> bool:

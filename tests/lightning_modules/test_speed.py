@@ -67,7 +67,7 @@ def test_a_run_continues_with_its_own_settings(
         model = module(speed=Speed(channels_last=fast, fused_optimizer=fast), learning_rate=0.1)
         fitted = trainer(max_steps=steps)
         model.decay = lambda step: 1.0  # type: ignore[method-assign]
-        fitted.fit(model, loader(SIZE, SIZE, SIZE, SIZE), ckpt_path=checkpoint)
+        fitted.fit(model, loader(SIZE), ckpt_path=checkpoint)
         return fitted
 
     train(before, 2).save_checkpoint(tmp_path / "half.ckpt")

@@ -101,19 +101,29 @@ def test_the_shell_passes_the_command_of_each_run_on_unchanged(
 
 
 @pytest.mark.parametrize(
-    ("status", "state", "requeued"),
+    ("status", "marked", "state", "requeued"),
     [
-        (138, "RUNNING", True),  # SIGUSR1: the time limit is near
-        (143, "RUNNING", True),  # SIGTERM: preempted
-        (143, "COMPLETING", False),  # canceled, or requeued by SLURM itself
-        (1, "RUNNING", False),  # failed
-        (0, "RUNNING", False),
+        (138, True, "RUNNING", True),
+        (143, True, "RUNNING", True),
+        (143, True, "COMPLETING", False),  # canceled, or requeued by SLURM itself
+        (143, False, "RUNNING", False),  # another process has failed, and srun has ended this one
+        (1, False, "RUNNING", False),
+        (0, False, "RUNNING", False),
     ],
 )
 def test_a_stopped_job_requeues_itself_unless_it_was_canceled(
-    tmp_path: Path, stub: Stub, run: Run, monkeypatch: pytest.MonkeyPatch, status: int, state: str, requeued: bool
+    tmp_path: Path,
+    stub: Stub,
+    run: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    status: int,
+    marked: bool,
+    state: str,
+    requeued: bool,
 ) -> None:
     stub("srun", f"exit {status}")
+    if marked:
+        run.stopped.touch()
     stub("squeue", f"echo {state}")
     stub("scontrol", "echo $* > requeued")
     monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "17")

@@ -203,12 +203,14 @@ def test_a_run_stopped_amid_a_step_is_resumed_exactly(
     with pytest.raises(SystemExit, match=str(status)):
         fit(send(signum, step), run=run)
     assert not (run / RESULT).exists()
+    assert (run / "stopped").is_file()
     saved = load(run / "checkpoints" / "last.ckpt")
     assert saved["global_step"] == max(step, 0) + 1
     (best,) = (state for name, state in saved["callbacks"].items() if name.startswith("ModelCheckpoint"))
     assert (best["best_model_score"] is not None) == (step > 0)  # of step 2; a later, worse one must not replace it
     first = logged(run)
     fit("--ckpt_path=last", run=run)
+    assert not (run / "stopped").exists()
     for name in ("last", "best"):
         assert_same_weights(run, finished, name)
     both, whole = (
