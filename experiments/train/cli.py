@@ -145,7 +145,6 @@ class CLI(LightningCLI):
         run = Run(self.trainer.default_root_dir)
         checkpoints = run.path / "checkpoints"
         self._lock = rank_zero_only(run.lock)()  # held until the result is written
-        rank_zero_only(run.clean_up)()
         if options["ckpt_path"] == "last":
             checkpoint = newest_checkpoint(checkpoints)
         else:
@@ -156,6 +155,7 @@ class CLI(LightningCLI):
         options["ckpt_path"], config = checkpoint, self.resolved()
         run.check(config, checkpoint)  # in all processes, or the others would wait for one that refuses
         check_weights_fit(checkpoint, self.model)
+        rank_zero_only(run.clean_up)()
         rank_zero_only(run.save)(config)
         describe_preset(config)
         with stop_signals.deferred():

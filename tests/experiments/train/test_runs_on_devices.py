@@ -71,7 +71,7 @@ def test_preset_of_the_device_is_applied_and_saved(device: str, fit: Fit, tmp_pa
     fast = device == "cuda"
     config = Run(run).config
     assert config["preset"] == ("gpu" if fast else "none")
-    assert config["trainer"]["precision"] == ("bf16-mixed" if fast else None)
+    assert config["trainer"]["precision"] == ("bf16-mixed" if fast else "32-true")
     assert bool(weights(run)["optimizer_states"][0]["param_groups"][0]["fused"]) == fast
 
 
