@@ -63,7 +63,10 @@ def name_dead_processes(trainer: Trainer) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        for rank, process in enumerate(getattr(trainer.strategy.launcher, "procs", []), start=1):
+        others = getattr(trainer.strategy.launcher, "procs", [])
+        if others:
+            time.sleep(INTERVAL_S)  # a connection is closed an instant before its process ends
+        for rank, process in enumerate(others, start=1):
             if status := process.poll():
                 error.add_note(f"Process {rank} of this run has died with status {status}. -9 is SIGKILL.")
         raise

@@ -23,9 +23,9 @@ TRAININGS = ("clicks.pce", "clicks.gcrf_s", "full.pce")
 class Call:
     """A process of ``gatedcrf reproduce table1`` in its own process group, as a shell starts it."""
 
-    def __init__(self, runs: Path, options: list[str], *arguments: str, prefix: tuple[str, ...] = ()) -> None:
+    def __init__(self, runs: Path, options: list[str], *arguments: str) -> None:
         self.output = runs / f"{time.monotonic_ns()}.txt"
-        command = [*prefix, sys.executable, "-m", "experiments.cli", "reproduce", "table1", f"--runs={runs}"]
+        command = [sys.executable, "-m", "experiments.cli", "reproduce", "table1", f"--runs={runs}"]
         with self.output.open("w") as file:
             self.process = subprocess.Popen(
                 [*command, *arguments, "--", *options], stdout=file, stderr=file, start_new_session=True
@@ -127,23 +127,14 @@ def test_a_locked_run_with_other_settings_is_refused(
     assert "model.regularizer_weight: 0.1 before, 0.3 now" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("prefix", [(), ("nohup",)])
-def test_a_closed_terminal_interrupts_unless_it_is_ignored(
-    prefix: tuple[str, ...], tmp_path: Path, small: list[str]
-) -> None:
+def test_a_closed_terminal_interrupts(tmp_path: Path, small: list[str]) -> None:
     """The kernel sends SIGHUP to the whole process group. The runs save before they end."""
-    steps = 100 if prefix else 100000
-    options = [*small, f"--trainer.max_steps={steps}", "--trainer.val_check_interval=20"]
-    call = Call(tmp_path, options, "--parallel=2", "--cells", *CELLS[1:], prefix=prefix)
+    options = [*small, "--trainer.max_steps=100000", "--trainer.val_check_interval=20"]
+    call = Call(tmp_path, options, "--parallel=2", "--cells", *CELLS[1:])
     runs = [run_of(tmp_path, training) for training in TRAININGS[1:]]
     until(lambda: all((run / "gallery").is_dir() for run in runs))  # after the first evaluation
     os.killpg(call.process.pid, signal.SIGHUP)
-    if prefix:
-        assert call.ended() == 0, call.printed()
-        assert all((run / RESULT).is_file() for run in runs)
-        return
     assert call.ended() == 130, call.printed()
     assert call.printed().count("interrupted. The same command continues.") == 2
     for run in runs:
-        saved = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
-        assert 20 <= saved < steps
+        assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] >= 20
