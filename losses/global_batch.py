@@ -10,7 +10,7 @@ from torch import Tensor, nn
 Sum = Callable[[Tensor], Tensor]
 """Sums a tensor over all processes."""
 Call = tuple[nn.Module, Sequence[Any]]
-"""A loss and its arguments, of which the first is a tensor."""
+"""A loss and its arguments. The first argument is a tensor."""
 
 
 def sum_over_processes(count: Tensor) -> Tensor:

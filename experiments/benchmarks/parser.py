@@ -43,6 +43,7 @@ def make_parser() -> argparse.ArgumentParser:
 
     text = "run the tests and benchmarks that need a GPU and train a table, in 15 minutes; without a GPU, only say so"
     gpu = _add(commands, "gpu", text, out="experiments/results/gpu")
+    gpu.set_defaults(function="experiments.benchmarks.gpu.command:run")
     text = "parts to run, default all; each has its own process and time limit"
     gpu.add_argument("--parts", nargs="+", metavar="PART", choices=GPU_PARTS, default=list(GPU_PARTS), help=text)
     return parser

@@ -49,7 +49,7 @@ class StepFlags:
         """Return the sum of ``counts``, int64 (K,), over all processes, and sum the flags with them."""
         own = torch.tensor(self.own[2:])
         own = (own.pin_memory() if counts.is_cuda else own).to(counts.device, non_blocking=True)
-        sums = sum_over_processes(torch.cat([counts, self.bad, own]))
+        sums = sum_over_processes(torch.cat([counts, self.bad.to(counts.device), own]))
         counts, flags = torch.split(sums, [len(counts), len(Flags._fields)])
         if flags.is_cuda:
             self._sums = torch.empty_like(flags, device="cpu", pin_memory=True).copy_(flags, non_blocking=True)

@@ -81,6 +81,16 @@ def test_loss_that_is_not_finite_stops_the_training(
     assert trainer.global_step == 2
 
 
+def test_a_trainer_without_callbacks_trains_the_same(device: str, loader: Loader, tmp_path: Path) -> None:
+    """The flags are exchanged, but nobody reads them."""
+    guarded, plain = make_module(), make_module()
+    make_trainer(device, tmp_path).fit(guarded, loader(*SIZES, batch_size=2))
+    trainer = make_trainer(device, tmp_path)
+    trainer.callbacks.clear()  # type: ignore[attr-defined]
+    trainer.fit(plain, loader(*SIZES, batch_size=2))
+    torch.testing.assert_close(update(plain), update(guarded), rtol=0, atol=0)
+
+
 def test_a_group_of_one_process_trains_like_a_process_alone(device: str, loader: Loader, tmp_path: Path) -> None:
     """On a GPU with NCCL and synchronized BatchNorm."""
     updates = []

@@ -1,4 +1,4 @@
-"""Two processes, one of which fails: both end within a minute and name the cause."""
+"""If one of two processes fails, both end within a minute and name the cause."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""Two processes of a run, of which one is killed."""
+"""A process of a run is killed."""
 
 import os
 import re

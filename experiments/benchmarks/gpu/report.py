@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 
 from datamodules.io.json_files import read_json
-from experiments.benchmarks.gpu_goals import GOALS, goal_cells, images_per_second
-from experiments.benchmarks.paper_hours import gpu_hours
+from experiments.benchmarks.gpu.goals import GOALS, goal_cells, images_per_second
+from experiments.benchmarks.gpu.paper_hours import gpu_hours
 from experiments.benchmarks.report import Result
 from experiments.tables.report import to_markdown
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.benchmarks.gpu_parts import GRACE, Part, make_parts, run_part
+from experiments.benchmarks.gpu.parts import GRACE, Part, make_parts, run_part
 from experiments.benchmarks.settings import GPU_PARTS
 from experiments.cli import PARSERS
 
@@ -68,7 +68,7 @@ def test_results_of_the_tests_are_named(tmp_path: Path) -> None:
     (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = gpu\n")
     given = make_parts(tmp_path / "out", tmp_path / "runs")["tests"]
     place = next(k for k, word in enumerate(given.command) if word.endswith("/tests"))
-    assert Path(given.command[place], "experiments", "benchmarks", Path(__file__).name) == Path(__file__)
+    assert Path(given.command[place], "experiments", "benchmarks", "gpu", Path(__file__).name) == Path(__file__)
     command = [*given.command[:place], str(tmp_path / "test_given.py"), *given.command[place + 1 :]]
     assert run_part(given._replace(command=command), tmp_path / "log")["state"] == "failed"
     result = json.loads((tmp_path / "out" / "tests.json").read_text())

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import torch
 
-from experiments.benchmarks.gpu_parts import make_parts, run_part
-from experiments.benchmarks.gpu_report import describe_machine, to_text
+from experiments.benchmarks.gpu.parts import make_parts, run_part
+from experiments.benchmarks.gpu.report import describe_machine, to_text
 from experiments.benchmarks.report import Result, publish, save_json
 
 

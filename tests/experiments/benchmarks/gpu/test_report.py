@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from experiments.benchmarks.gpu_report import describe_machine, to_text
+from experiments.benchmarks.gpu.report import describe_machine, to_text
 from experiments.benchmarks.settings import LOSS_SIZES, TRAIN_SIZES
 from experiments.cli import main
 
