@@ -4,7 +4,7 @@ Coordinates are continuous: an image spans [0, W] x [0, H], and the center of it
 are those of NumPy, OpenCV and Matplotlib: the center of the first pixel is (0, 0).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import floor
 from typing import Any, TypeVar
@@ -42,20 +42,29 @@ def pixel_indices(points: Points) -> Points:
 
 @dataclass(frozen=True)
 class Annotation:
-    """A click (one point) or a scribble (an open polyline).
+    """A click (one point), a scribble (an open polyline) or a tag (no point): the class is somewhere in the image.
 
     Args:
         label: Class index.
-        points: (K, 2), x to the right and y down, pixels; K = 1 is a click.
+        points: (K, 2), x to the right and y down, pixels; K = 1 is a click, K = 0 a tag.
+        rank: Place of a click in the order in which the objects of an image were clicked, 0 is the first.
     """
 
     label: int
     points: Points
+    rank: int = 0
 
     @property
     def is_click(self) -> bool:
         """Whether this is a single point."""
         return len(self.points) == 1
+
+
+class Box(Annotation):
+    """A bounding box. ``points`` are its upper left and its lower right corner, (2, 2).
+
+    It labels no pixels itself: a :class:`~datamodules.proposals.LabelGenerator` does.
+    """
 
 
 def rasterize(
@@ -68,7 +77,7 @@ def rasterize(
     to 1.2 times as wide if it is slanted.
 
     Args:
-        annotations: Clicks and scribbles. Parts outside the image are not drawn.
+        annotations: Clicks and scribbles. Parts outside the image are not drawn. Boxes and tags label no pixels.
         size: (H, W) of the output, pixels.
         stroke_width: Odd, pixels of the output.
         matrix: (3, 3), scale and translation from the annotations to the output; ``None`` is the identity. Clicks are
@@ -91,7 +100,7 @@ def rasterize(
             y0 = floor(scale_y * pixel_centers(floor(y)) + top) - reach
             x1, y1 = x0 + stroke_width, y0 + stroke_width
             labels[max(0, y0) : max(0, y1), max(0, x0) : max(0, x1)] = annotation.label
-        else:
+        elif len(annotation.points) and not isinstance(annotation, Box):
             _draw_scribble(labels, annotation.points * (scale_x, scale_y) + (left, top), annotation.label, reach)
     return labels
 
@@ -118,34 +127,53 @@ def check_stroke_width(stroke_width: int) -> None:
 
 
 def drop_outside(annotations: Sequence[Annotation], size: Sequence[int]) -> list[Annotation]:
-    """Drop clicks outside an image of ``size`` (H, W, ...); published files contain some. Scribbles are kept."""
-    kept = []
-    for annotation in annotations:
-        x, y = annotation.points[0].tolist()
-        if not annotation.is_click or (0 <= x < size[1] and 0 <= y < size[0]):
-            kept.append(annotation)
-    return kept
+    """Drop clicks outside an image of ``size`` (H, W, ...); published files contain some. Other labels are kept."""
+
+    def inside(x: float, y: float) -> bool:
+        return 0 <= x < size[1] and 0 <= y < size[0]
+
+    return [each for each in annotations if not each.is_click or inside(*each.points[0].tolist())]
 
 
-def to_json(annotations: Sequence[Annotation]) -> list[dict[str, Any]]:
-    """Return plain data: ``[{"class": 1, "points": [[x, y], ...]}, ...]``."""
-    return [{"class": a.label, "points": a.points.tolist()} for a in annotations]
+def to_json(annotations: Sequence[Annotation]) -> list[Any]:
+    """Return plain data: ``{"class": 1, "points": [[x, y], ...]}``, ``{"class": 1, "box": [x0, y0, x1, y1]}`` or 1.
+
+    A click that is not the first has a "rank" too. A plain number is a tag.
+    """
+    return [_to_json(annotation) for annotation in annotations]
 
 
-def from_json(items: Sequence[Mapping[str, Any]]) -> list[Annotation]:
+def _to_json(annotation: Annotation) -> Any:
+    if isinstance(annotation, Box):
+        return {"class": annotation.label, "box": annotation.points.ravel().tolist()}
+    if len(annotation.points) == 0:
+        return annotation.label
+    rank = {"rank": annotation.rank} if annotation.rank else {}
+    return {"class": annotation.label, "points": annotation.points.tolist(), **rank}
+
+
+def from_json(items: Sequence[Any]) -> list[Annotation]:
     """Convert the output of :func:`to_json` back to annotations.
 
     Raises:
-        InputError: An item lacks "class" or "points", or its points are not finite (x, y) pairs.
+        InputError: An item is of none of these forms, its points are not finite (x, y) pairs, or a box is empty.
     """
-    annotations = []
-    for item in items:
-        try:
-            label, points = int(item["class"]), np.asarray(item["points"], dtype=np.float64)
-        except (KeyError, TypeError, ValueError) as error:
-            form = '{"class": 1, "points": [[x, y], ...]}'
-            raise InputError(f"{item!r} is not an annotation; write {form}.") from error
-        if points.ndim != 2 or points.shape[1] != 2 or len(points) == 0 or not np.isfinite(points).all():
-            raise InputError(f"{item!r} has points that are not finite [x, y] pairs.")
-        annotations.append(Annotation(label, points))
-    return annotations
+    return [_from_json(item) for item in items]
+
+
+def _from_json(item: Any) -> Annotation:
+    if isinstance(item, int) and not isinstance(item, bool):
+        return Annotation(item, np.empty((0, 2)))
+    try:
+        label, rank, is_box = int(item["class"]), int(item.get("rank", 0)), "box" in item
+        points = np.asarray(item["box"] if is_box else item["points"], dtype=np.float64)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        form = '{"class": 1, "points": [[x, y], ...]} or {"class": 1, "box": [x0, y0, x1, y1]}'
+        raise InputError(f"{item!r} is not an annotation; write {form}.") from error
+    if is_box:
+        if points.shape != (4,) or not np.isfinite(points).all() or not (points[:2] < points[2:]).all():
+            raise InputError(f"{item!r} is not a box; write [x0, y0, x1, y1] with x0 < x1 and y0 < y1, in pixels.")
+        return Box(label, points.reshape(2, 2))
+    if points.ndim != 2 or points.shape[1] != 2 or len(points) == 0 or not np.isfinite(points).all():
+        raise InputError(f"{item!r} has points that are not finite [x, y] pairs.")
+    return Annotation(label, points, rank)

@@ -1,12 +1,12 @@
 """Large images that are reduced when they are read, with their labels."""
 
 from abc import abstractmethod
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 
 import cv2
 import numpy as np
 
-from datamodules.annotations import Annotation, LabelMap
+from datamodules.annotations import LabelMap
 from datamodules.dataset import SegmentationDataset, check_size
 from datamodules.io.errors import InputError
 from datamodules.io.images import image_size, read_image
@@ -75,7 +75,7 @@ class ReducedDataset(SegmentationDataset):
         if self.max_side is None:
             return labels
         factors = np.array(self.shape(index)[::-1]) / self.file_shape(index)[::-1]  # per axis, as sides are rounded
-        return [Annotation(a.label, a.points * factors) for a in labels]
+        return [replace(label, points=label.points * factors) for label in labels]
 
     def _reduce(self, labels: LabelMap, index: int) -> LabelMap:
         if self.max_side is None or max(labels.shape) <= self.max_side:

@@ -1,0 +1,33 @@
+"""The interface of methods that label the pixels of an image from its weak labels."""
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datamodules.annotations import Annotation, LabelMap
+from datamodules.transforms import Image
+
+
+class LabelGenerator(ABC):
+    """Makes the label map, called proposal, on which a network is trained.
+
+    A subclass is a dataclass: the ``repr`` of its settings names the cache of its proposals.
+    """
+
+    @abstractmethod
+    def __call__(
+        self,
+        image: Image,
+        labels: list[Annotation],
+        probs: NDArray[np.float32] | None,
+        rng: np.random.Generator,
+    ) -> LabelMap:
+        """Return the proposal, uint8 (H, W), class index or 255 = unlabeled.
+
+        Args:
+            image: uint8 (H, W, 3), RGB.
+            labels: Clicks, scribbles or boxes, in pixels of ``image``.
+            probs: Class probabilities that the network predicts, float32 (C, H, W), from the second round on.
+            rng: Source of all randomness.
+        """
