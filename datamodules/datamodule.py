@@ -14,9 +14,12 @@ from torch.utils.data import DataLoader
 from datamodules.annotations import check_stroke_width
 from datamodules.batches import ImageBatches, batches_of_equal_size
 from datamodules.dataset import AugmentedCrops, SegmentationDataset, WholeImages
+from datamodules.extra_inputs import ExtraInputs
 from datamodules.image_cache import CachedImages, build_cache
 from datamodules.io.errors import InputError, distinct, refuse
 from datamodules.io.images import in_threads
+from datamodules.proposals import BoxLabels, LabelGenerator, Proposals
+from datamodules.proposals.rounds import ProposalRounds
 from datamodules.sample import Sample
 from datamodules.sampler import StreamBatchSampler
 from datamodules.transforms import RandomScaleCropFlip
@@ -53,6 +56,7 @@ class SegmentationDataModule(LightningDataModule, ABC):
         stroke_width: Width of clicks and scribbles, pixels of the crop, odd.
         loader: Batch size, loader processes and cache.
         seed: Seed of the order of the images and of the augmentation.
+        proposals: Label maps made from boxes, clicks or scribbles, and objectness maps.
 
     Raises:
         InputError: The supervision is unknown or the stroke width is even.
@@ -64,7 +68,13 @@ class SegmentationDataModule(LightningDataModule, ABC):
     """Values that a benchmark server expects instead of class indices."""
 
     def __init__(
-        self, supervision: str, augmentation: RandomScaleCropFlip, stroke_width: int, loader: LoaderOptions, seed: int
+        self,
+        supervision: str,
+        augmentation: RandomScaleCropFlip,
+        stroke_width: int,
+        loader: LoaderOptions,
+        seed: int,
+        proposals: Proposals = Proposals(),
     ) -> None:
         super().__init__()
         if supervision not in self.supervisions:
@@ -75,6 +85,9 @@ class SegmentationDataModule(LightningDataModule, ABC):
         self.stroke_width = stroke_width
         self.loader = loader
         self.seed = seed
+        self.proposals = proposals
+        self._rounds: ProposalRounds | None = None
+        self._inputs: tuple[str, ...] = ()  # optional fields of a sample
         self._shapes: dict[str, list[tuple[int, int]]] = {}  # (H, W) of whole images, measured once per split
 
     @abstractmethod
@@ -112,8 +125,12 @@ class SegmentationDataModule(LightningDataModule, ABC):
         evaluates = stage in (TrainerFn.VALIDATING, TrainerFn.TESTING)
         splits = ["predict"] if stage == TrainerFn.PREDICTING else ["val"] if evaluates else ["train", "val"]
         refuse(distinct(problem for split in splits for problem in self.quick_problems(split)))
-        if self.loader.image_cache is not None and "train" in splits:
+        if "train" not in splits:
+            return
+        if self.loader.image_cache is not None:
             build_cache(self.train_split(), Path(self.loader.image_cache))
+        if rounds := self.proposal_rounds():
+            rounds.make_first()
 
     def check(self) -> CheckReport:
         """Read every file of the training and validation images and collect all errors."""
@@ -134,6 +151,35 @@ class SegmentationDataModule(LightningDataModule, ABC):
         """Return the number of training labels per class: clicks, or labeled pixels if there are other labels."""
         labels = count_labels(self.train_split(), self.stroke_width).labels
         return [labels[index] for index in range(self.num_classes)]
+
+    def request(self, inputs: Sequence[str]) -> None:
+        """Add optional fields, ``tags``, ``objectness`` or ``ranks``, to the training samples.
+
+        Raises:
+            InputError: Image tags are the only labels, and ``inputs`` lacks them.
+        """
+        if self.supervision == "tags" and "tags" not in inputs:
+            raise InputError(
+                "Image tags label no pixels; choose a loss that reads them: -c losses/whats_the_point.yaml"
+            )
+        self._inputs = tuple(inputs)
+
+    @property
+    def label_generator(self) -> LabelGenerator | None:
+        """Method that makes label maps for training, if any. Boxes need one."""
+        return self.proposals.generator or (BoxLabels() if self.supervision == "boxes" else None)
+
+    def proposal_rounds(self) -> ProposalRounds | None:
+        """Return the label maps of this run, or ``None`` if it trains on the weak labels themselves."""
+        generator, options = self.label_generator, self.proposals
+        if generator is not None and self._rounds is None:
+            trainer = self._trainer()
+            folders = Path(options.cache_dir), Path(trainer.default_root_dir)
+            batches = trainer.max_steps * trainer.accumulate_grad_batches
+            self._rounds = ProposalRounds(
+                self.train_split(), generator, *folders, options.rounds, batches, self.num_classes
+            )
+        return self._rounds
 
     def train_dataloader(self) -> DataLoader[Sample]:
         """Return a loader of all remaining steps of the run."""
@@ -160,7 +206,11 @@ class SegmentationDataModule(LightningDataModule, ABC):
         sampler = StreamBatchSampler(
             len(split), batch_size, steps, start, self.seed, rank=trainer.global_rank, world=devices
         )
-        crops = AugmentedCrops(split, self.augmentation, self.seed, self.stroke_width)
+        rounds = self.proposal_rounds()
+        labels = None if rounds is None else rounds.read
+        objectness = None if self.proposals.objectness is None else Path(self.proposals.objectness)
+        extra = ExtraInputs(self._inputs, self.num_classes, objectness) if self._inputs else None
+        crops = AugmentedCrops(split, self.augmentation, self.seed, self.stroke_width, labels, extra)
         return DataLoader(crops, batch_sampler=sampler, **self._workers())
 
     def val_dataloader(self) -> DataLoader[Sample]:

@@ -1,6 +1,7 @@
 """The interface of datasets, and their two views: augmented crops for training, whole images for evaluation."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from datamodules.annotations import LabelMap
+from datamodules.extra_inputs import ExtraInputs
 from datamodules.io.errors import InputError
 from datamodules.io.images import image_size, read_image
 from datamodules.sample import IGNORE_INDEX, Sample
@@ -86,19 +88,31 @@ class AugmentedCrops(Dataset[Sample]):
         augmentation: Makes the crop.
         seed: Seed of the augmentation.
         stroke_width: Width of clicks and scribbles, pixels of the crop.
+        proposals: Returns the label map of an image, by index, in a batch; used instead of the labels of ``dataset``.
+        extra_inputs: Optional fields of the sample.
     """
 
     dataset: SegmentationDataset
     augmentation: RandomScaleCropFlip
     seed: int
     stroke_width: int = 1
+    proposals: Callable[[int, int], LabelMap] | None = None
+    extra_inputs: ExtraInputs | None = None
 
     def __getitem__(self, draw: Draw) -> Sample:
         """Return an augmented crop of image ``draw.image``."""
-        rng = np.random.default_rng([self.seed, draw.epoch, draw.position])
-        index = draw.image
-        image, labels, name = self.dataset.image(index), self.dataset.weak_labels(index), self.dataset.name(index)
-        return self.augmentation(image, labels, name, rng, self.stroke_width)
+        index, dataset = draw.image, self.dataset
+        image, name = dataset.image(index), dataset.name(index)
+        labels = dataset.weak_labels(index) if self.proposals is None else self.proposals(index, draw.batch)
+
+        def warp(image: Image, labels: Labels) -> Sample:
+            rng = np.random.default_rng([self.seed, draw.epoch, draw.position])
+            return self.augmentation(image, labels, name, rng, self.stroke_width)
+
+        sample = warp(image, labels)
+        if self.extra_inputs is not None:
+            self.extra_inputs.add(sample, image, labels, warp)
+        return sample
 
 
 @dataclass(frozen=True)

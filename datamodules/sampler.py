@@ -9,11 +9,12 @@ from torch.utils.data import Sampler
 
 
 class Draw(NamedTuple):
-    """One training item: index of the image, epoch, and position in it, which seed the augmentation."""
+    """One training item: index of the image, epoch and position in it, which seed the augmentation, and batch."""
 
     image: int
     epoch: int
     position: int
+    batch: int = 0
 
 
 @dataclass(eq=False)
@@ -55,5 +56,5 @@ class StreamBatchSampler(Sampler[list[Draw]]):
                     epoch = place // self.length
                     order = np.random.default_rng([self.seed, epoch]).permutation(self.length)
                 position = place % self.length
-                batch.append(Draw(int(order[position]), epoch, position))
+                batch.append(Draw(int(order[position]), epoch, position, step))
             yield batch

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from datamodules.annotations import drop_outside, rasterize
+from datamodules.annotations import Box, drop_outside, rasterize
 from datamodules.dataset import SegmentationDataset
 from datamodules.io.errors import InputError
 from datamodules.io.images import in_threads
@@ -20,7 +20,7 @@ class LabelCounts:
 
     Args:
         images: Number of labeled images per class.
-        labels: Number of clicks per class, or of labeled pixels in images with scribbles or masks.
+        labels: Number of clicks, tags or boxes per class, or of labeled pixels in images with scribbles or masks.
         unlabeled: Names of images without any label.
         outside: Number of clicks outside their image, by image name.
     """
@@ -76,7 +76,7 @@ def _count(split: SegmentationDataset, index: int, stroke_width: int) -> tuple[s
         size = split.shape(index)
         inside = drop_outside(labels, size)
         outside = len(labels) - len(inside)
-        if all(annotation.is_click for annotation in inside):
+        if all(len(each.points) < 2 or isinstance(each, Box) for each in inside):
             return split.name(index), Counter(annotation.label for annotation in inside), outside
         labels = rasterize(inside, size, stroke_width)
     values, pixels = np.unique(labels[labels != IGNORE_INDEX], return_counts=True)

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from pytorch_lightning import LightningModule
+from pytorch_lightning import Callback, LightningModule
 from pytorch_lightning.utilities import rank_zero_warn
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from datamodules.sample import IGNORE_INDEX, Sample
 from lightning_modules.evaluation import Best, ConfusionCounts, Evaluation
 from lightning_modules.fault_tolerance.step_flags import StepFlags
 from lightning_modules.inference import WHOLE_IMAGE, Inference, resize
+from lightning_modules.round_start import RoundStart
 from lightning_modules.speed import DEFAULT_SPEED, Speed
 from losses.global_batch import Call, compute_losses, sum_over_processes
 
@@ -29,7 +30,8 @@ class WeakSegmentation(LightningModule):
     Args:
         network: Maps a standardized image (N, 3, H, W) to logits (N, C, h, w), usually at a lower resolution.
         supervised_loss: Called with logits (N, C, H, W) and the target; see ``PartialCrossEntropyLoss``. A loss whose
-            ``needs_histogram`` is true gets the number of labels per class first, through ``set_histogram``.
+            ``needs_histogram`` is true gets the number of labels per class first, through ``set_histogram``. A loss
+            with ``sample_inputs`` is also called with these fields of the batch; see ``WhatsThePointLoss``.
         class_names: C names; the command line takes them from the dataset.
         regularizer: Called with probabilities (N, C, h, w), {"rgb": standardized image}, and the masks m^src and m^dst;
             see ``GatedCRFLoss``. ``None`` trains with the supervised loss alone.
@@ -94,6 +96,10 @@ class WeakSegmentation(LightningModule):
         """Prepare the network for the device."""
         self.network, self._train_network = self.speed.prepare(self.network, self.trainer)
 
+    def configure_callbacks(self) -> list[Callback]:
+        """Return the callback that makes the label maps of each round."""
+        return [RoundStart()]
+
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Return SGD and a polynomial decay of the learning rate, updated every step."""
         settings = {"weight_decay": self.weight_decay, "fused": self.speed.fused_optimizer or None}
@@ -107,7 +113,9 @@ class WeakSegmentation(LightningModule):
         return float((1 - progress) ** self.power)
 
     def on_fit_start(self) -> None:
-        """Give the label histogram to a loss that needs it. Warn if the regularizer never starts."""
+        """Provide what the supervised loss reads. Warn if the regularizer never starts."""
+        if (datamodule := getattr(self.trainer, "datamodule", None)) is not None:
+            datamodule.request([name for name in self._inputs if name not in Sample.__required_keys__])
         if getattr(self.supervised_loss, "needs_histogram", False):
             self.supervised_loss.set_histogram(self.trainer.datamodule.label_histogram())  # type: ignore[attr-defined, operator]
             self.supervised_loss.to(self.device)
@@ -139,7 +147,8 @@ class WeakSegmentation(LightningModule):
         """Return L_CE + lambda L_GCRF."""
         image, target = self.standardize(batch["image"]), batch["target"]
         logits = self._train_network(image).float()
-        calls: list[Call] = [(self.supervised_loss, (resize(logits, image.shape[-2:]), target))]
+        inputs: list[Tensor] = [batch[name] for name in self._inputs]  # type: ignore[literal-required]
+        calls: list[Call] = [(self.supervised_loss, (resize(logits, image.shape[-2:]), target, *inputs))]
         if self.regularizer is not None and self.global_step >= self.regularizer_start_step:
             source = batch["valid"] if self.gate_source else None
             destination = target == IGNORE_INDEX if self.gate_destination else None
@@ -149,6 +158,11 @@ class WeakSegmentation(LightningModule):
         self._log([cross_entropy, loss, *energy])
         return loss
 
+    @property
+    def _inputs(self) -> Sequence[str]:
+        """Fields of the batch that the supervised loss reads after the target."""
+        return getattr(self.supervised_loss, "sample_inputs", ())
+
     def _log(self, losses: Sequence[Tensor]) -> None:
         """Log means over the processes in logged steps, with one sum for all of them; Lightning adds barriers."""
         if (self.global_step + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
@@ -157,6 +171,10 @@ class WeakSegmentation(LightningModule):
                 self.log(f"train/{name}", mean, prog_bar=name == "loss")
 
     def on_validation_epoch_start(self) -> None:
+        """Predict with the buffers of process 0 in all processes."""
+        self.share_buffers()
+
+    def share_buffers(self) -> None:
         """Take the buffers of process 0, which are saved. Without synchronized BatchNorm, they differ."""
         for buffer in self.network.buffers() if self.trainer.world_size > 1 else ():
             dist.broadcast(buffer, 0)

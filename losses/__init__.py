@@ -9,8 +9,20 @@ around a; the dense CRF and the normalized cut sum over all pairs.
 the reference.
 """
 
+from losses.dense_crf import DenseCRFLoss
 from losses.gated_crf import GatedCRFLoss, gated_crf_loss
 from losses.kernels import GaussianKernel, radius_for
+from losses.normalized_cut import NormalizedCutLoss
 from losses.partial_cross_entropy import PartialCrossEntropyLoss
+from losses.whats_the_point import WhatsThePointLoss
 
-__all__ = ["GatedCRFLoss", "GaussianKernel", "PartialCrossEntropyLoss", "gated_crf_loss", "radius_for"]
+__all__ = [
+    "DenseCRFLoss",
+    "GatedCRFLoss",
+    "GaussianKernel",
+    "NormalizedCutLoss",
+    "PartialCrossEntropyLoss",
+    "WhatsThePointLoss",
+    "gated_crf_loss",
+    "radius_for",
+]

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from losses import checks
@@ -16,6 +15,7 @@ from losses.engines import choose_engine
 from losses.engines import tensor as tensor_form
 from losses.global_batch import global_mean, sum_over_processes
 from losses.kernels import GaussianKernel, Neighborhood, mix, mosaic, radius_for
+from losses.pooling import pool, pool_gate
 
 
 class GatedCRFLoss(nn.Module):
@@ -99,8 +99,8 @@ class GatedCRFLoss(nn.Module):
         with torch.autocast(probs.device.type, enabled=False):
             size, wide = probs.shape[-2:], torch.promote_types(probs.dtype, torch.float32)
             used = {name for kernel in self.kernels for name in kernel.modalities}
-            maps = {name: _pool(x.to(wide), size) for name, x in features.items() if name in used}
-            src, dst = (_pool_gate(mask, probs) for mask in (source, destination))
+            maps = {name: pool(x.to(wide), size) for name, x in features.items() if name in used}
+            src, dst = (pool_gate(mask, probs) for mask in (source, destination))
             if source is not None and destination is not None:
                 hidden = ~(src | dst).unsqueeze(1)  # there, missing values such as depth may be NaN
                 maps = {name: x.masked_fill(hidden, 0) for name, x in maps.items()}
@@ -120,7 +120,7 @@ class GatedCRFLoss(nn.Module):
     ) -> Tensor:
         """Return the denominator of Eq. 10 for the arguments of :meth:`forward`, int64 (1,)."""
         gate = source if self.authors_denominator and destination is None else destination
-        return _pool_gate(gate, probs).sum().view(1)
+        return pool_gate(gate, probs).sum().view(1)
 
     def draw_kernels(self, features: Mapping[str, Tensor], size: Sequence[int]) -> Tensor:
         """Return a picture of the kernels: :func:`losses.kernels.mosaic` relative to K at the anchor, in [0, 1].
@@ -130,7 +130,7 @@ class GatedCRFLoss(nn.Module):
             size: (H, W) of the logits grid.
         """
         used = {name for kernel in self.kernels for name in kernel.modalities}
-        maps = {name: _pool(x.float(), torch.Size(size)) for name, x in features.items() if name in used or not used}
+        maps = {name: pool(x.float(), torch.Size(size)) for name, x in features.items() if name in used or not used}
         kernels = mosaic(maps, self.kernels, self.radius)
         return (kernels / sum(kernel.weight for kernel in self.kernels)).clamp(0, 1)
 
@@ -157,19 +157,3 @@ def gated_crf_loss(
 ) -> Tensor:
     """Return the loss of a :class:`GatedCRFLoss` with these ``options``."""
     return GatedCRFLoss(**options)(probs, features, source, destination)  # type: ignore[no-any-return]
-
-
-def _pool(feature: Tensor, size: torch.Size) -> Tensor:
-    return feature if feature.shape[-2:] == size else F.adaptive_avg_pool2d(feature, (size[0], size[1]))
-
-
-def _pool_gate(mask: Tensor | None, probs: Tensor) -> Tensor:
-    """Pool a bool mask, (N, H', W'), to the grid of ``probs``: a cell is set if all its pixels are."""
-    n, _, height, width = probs.shape
-    if mask is None:
-        return torch.ones(n, height, width, dtype=torch.bool, device=probs.device)
-    if mask.shape[-2:] == probs.shape[-2:]:
-        return mask.clone()  # the caller may change the mask before the backward pass
-    if mask.shape[-2] % height == 0 and mask.shape[-1] % width == 0:  # needs no float copy of the mask
-        return mask.reshape(n, height, mask.shape[-2] // height, width, -1).all(-1).all(2)
-    return F.adaptive_max_pool2d((~mask).unsqueeze(1).float(), (height, width)).squeeze(1) == 0

@@ -11,7 +11,18 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("losses", "datamodules", "lightning_modules", "experiments")
 ALLOWED = {
     "losses": ["losses", "torch", "triton"],
-    "datamodules": ["datamodules", "torch", "pytorch_lightning", "numpy", "cv2", "PIL", "pycocotools", "scipy", "rich"],
+    "datamodules": [
+        "datamodules",
+        "torch",
+        "pytorch_lightning",
+        "numpy",
+        "cv2",
+        "PIL",
+        "pycocotools",
+        "scipy",
+        "skimage",
+        "rich",
+    ],
     "lightning_modules": [
         *("lightning_modules", "datamodules.sample", "datamodules.io.errors", "datamodules.io.atomic", "torch"),
         "losses.global_batch",

@@ -9,8 +9,11 @@ from datamodules.annotations import LabelMap
 from datamodules.cityscapes.files import CLASSES, LABEL_IDS, PUBLISHED, TRAIN_IDS, CityscapesFiles
 from datamodules.datamodule import LoaderOptions, SegmentationDataModule
 from datamodules.dataset import SegmentationDataset
+from datamodules.extra_inputs import classes_of
 from datamodules.io.click_files import Clicks, read_clicks
 from datamodules.io.errors import InputError
+from datamodules.proposals import Proposals
+from datamodules.simulate_boxes import to_tags
 from datamodules.transforms import Labels, RandomScaleCropFlip
 from datamodules.validation import find_problems
 
@@ -26,12 +29,14 @@ class CityscapesDataset(SegmentationDataset):
         split: "train", "val" or "test".
         names: Image names, CITY_SEQUENCE_FRAME.
         clicks: Training labels. ``None`` trains on dense masks.
+        tags: Reduce the clicks to the classes that they have in the image.
     """
 
     files: CityscapesFiles
     split: str
     names: Sequence[str]
     clicks: Clicks | None = None
+    tags: bool = False
 
     def __len__(self) -> int:
         return len(self.names)
@@ -49,14 +54,14 @@ class CityscapesDataset(SegmentationDataset):
         return None if self.split == "test" else self.files.dense_mask(self.split, self.names[index])
 
     def weak_labels(self, index: int) -> Labels:
-        """Return the clicks or the mask."""
+        """Return the clicks, the tags or the mask."""
         name = self.names[index]
         if self.clicks is None:
             return self.files.dense_mask(self.split, name)
         if name not in self.clicks:
             message = f"{name} is missing in the click file; see: gatedcrf data cityscapes-clicks."
             raise InputError(message, "no labels", name)
-        return self.clicks[name]
+        return to_tags(classes_of(self.clicks[name])) if self.tags else self.clicks[name]
 
 
 class CityscapesDataModule(SegmentationDataModule):
@@ -64,13 +69,13 @@ class CityscapesDataModule(SegmentationDataModule):
 
     Args:
         root: Folder with ``leftImg8bit`` and ``gtFine``.
-        supervision: Training labels: "clicks" or "full".
+        supervision: Training labels: "clicks", "tags" (the classes of the clicks) or "full".
         clicks: Click file of ``gatedcrf data cityscapes-clicks`` or of the authors. ``None`` looks in ``root``.
         published_split: Compare the number of images of each city with the published one.
         augmentation: See :class:`SegmentationDataModule`, also for the remaining arguments.
     """
 
-    supervisions = ("clicks", "full")
+    supervisions = ("clicks", "tags", "full")
     label_ids = LABEL_IDS
 
     def __init__(
@@ -83,8 +88,9 @@ class CityscapesDataModule(SegmentationDataModule):
         stroke_width: int = 1,
         loader: LoaderOptions = LoaderOptions(8, 8),
         seed: int = 0,
+        proposals: Proposals = Proposals(),
     ) -> None:
-        super().__init__(supervision, augmentation, stroke_width, loader, seed)
+        super().__init__(supervision, augmentation, stroke_width, loader, seed, proposals)
         self.class_names = list(CLASSES)
         self.files = CityscapesFiles(Path(root))
         self.clicks = None if clicks is None else Path(clicks)
@@ -104,7 +110,9 @@ class CityscapesDataModule(SegmentationDataModule):
 
     def train_split(self) -> CityscapesDataset:
         """Return the training images with the labels of the supervision."""
-        return CityscapesDataset(self.files, "train", self.files.names("train"), self.weak)
+        return CityscapesDataset(
+            self.files, "train", self.files.names("train"), self.weak, tags=self.supervision == "tags"
+        )
 
     def val_split(self) -> CityscapesDataset:
         """Return the validation images with their dense masks."""

@@ -14,6 +14,7 @@ from datamodules.coco.file import CocoFile, read_coco
 from datamodules.datamodule import LoaderOptions, SegmentationDataModule
 from datamodules.io.errors import InputError
 from datamodules.io.images import in_threads
+from datamodules.proposals import Proposals
 from datamodules.sample import IGNORE_INDEX
 from datamodules.simulate_clicks import ClickSimulator
 from datamodules.simulate_scribbles import ScribbleSimulator
@@ -32,7 +33,7 @@ class CocoDataModule(SegmentationDataModule):
         val_annotations: COCO file of the validation images, with the same categories. Prediction uses these images.
         supervision: Training labels: "clicks" (visible keypoints; simulated clicks on instances without keypoints and
             on the background), "keypoints" (visible keypoints; simulated clicks on the background), "scribbles"
-            (simulated) or "full".
+            (simulated), "boxes" (of all instances), "tags" (the categories of an image) or "full".
         background: Make pixels outside all instances class 0, "background", instead of unlabeled.
         ignore_boxes: Accept boxes without a segmentation, and leave their pixels unlabeled. Training with keypoints
             always does.
@@ -45,7 +46,7 @@ class CocoDataModule(SegmentationDataModule):
         InputError: A file is missing or malformed.
     """
 
-    supervisions = ("clicks", "keypoints", "scribbles", "full")
+    supervisions = ("clicks", "keypoints", "scribbles", "boxes", "tags", "full")
 
     def __init__(
         self,
@@ -62,8 +63,11 @@ class CocoDataModule(SegmentationDataModule):
         stroke_width: int = 1,
         loader: LoaderOptions = LoaderOptions(16, 4),
         seed: int = 0,
+        proposals: Proposals = Proposals(),
     ) -> None:
-        super().__init__(supervision, augmentation, stroke_width, loader, seed)
+        super().__init__(supervision, augmentation, stroke_width, loader, seed, proposals)
+        if supervision == "boxes" and not background:
+            raise InputError("Pixels outside all boxes are class 0, the background: pass --data.background=true.")
         self.images = Path(images)
         self.val_images = Path(val_images) if val_images else self.images
         self.train_annotations = Path(train_annotations)
@@ -102,6 +106,8 @@ class CocoDataModule(SegmentationDataModule):
 
     def train_split(self) -> CocoDataset:
         """Return the training images with the labels of the supervision."""
+        if self.supervision in ("boxes", "tags"):
+            return CocoDataset(self.images, self._train_file, self.background, True, reduced_to=self.supervision)
         simulator = {"scribbles": self.scribbles, "full": None}.get(self.supervision, self.clicks)
         keypoints_only = self.supervision == "keypoints"
         ignore_boxes = self.ignore_boxes or keypoints_only

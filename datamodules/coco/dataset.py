@@ -8,13 +8,14 @@ from zlib import crc32
 import numpy as np
 from PIL import Image as PILImage
 
-from datamodules.annotations import Annotation, LabelMap
+from datamodules.annotations import Annotation, Box, LabelMap
 from datamodules.coco.file import VISIBLE, CocoFile
 from datamodules.coco.instances import compose
 from datamodules.dataset import SegmentationDataset
 from datamodules.io.errors import InputError
 from datamodules.io.images import image_size
 from datamodules.sample import IGNORE_INDEX
+from datamodules.simulate_boxes import to_tags
 from datamodules.simulate_clicks import ClickSimulator
 from datamodules.simulate_scribbles import ScribbleSimulator
 from datamodules.transforms import Labels
@@ -32,6 +33,7 @@ class CocoDataset(SegmentationDataset):
         simulator: Draws training labels of instances without keypoints and of the background. ``None`` trains on dense
             masks.
         keypoints_only: Simulate clicks on the background only.
+        reduced_to: Train on "boxes" or on "tags", the classes of the annotations and the background.
     """
 
     folder: Path
@@ -40,6 +42,7 @@ class CocoDataset(SegmentationDataset):
     ignore_boxes: bool
     simulator: ClickSimulator | ScribbleSimulator | None = None
     keypoints_only: bool = False
+    reduced_to: str | None = None
     _simulated: dict[int, list[Annotation]] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -62,6 +65,10 @@ class CocoDataset(SegmentationDataset):
 
     def weak_labels(self, index: int) -> Labels:
         """Return the labels of the supervision, simulated on first use."""
+        if self.reduced_to == "tags":
+            return to_tags(set(self._classes(index).values()))
+        if self.reduced_to == "boxes":
+            return self._boxes(index)
         if self.simulator is None:
             return self.dense_mask(index)
         if index not in self._simulated:
@@ -75,6 +82,15 @@ class CocoDataset(SegmentationDataset):
         drawn = self.keypoint_clicks(index)
         others = {v: c for v, c in classes.items() if v not in drawn and (v == 0 or not self.keypoints_only)}
         return [*simulator(compose(image), others), *chain(*drawn.values())]
+
+    def _boxes(self, index: int) -> list[Annotation]:
+        """Return the boxes of all objects. Crowds, and annotations without a box, have none."""
+        image, classes, boxes = self.file.images[index], self._classes(index), list[Annotation]()
+        for number, annotation in image.annotations().items():
+            x, y, width, height = annotation.get("bbox", (0, 0, 0, 0))
+            if width * height > 0 and not annotation["crowd"]:
+                boxes.append(Box(classes[number], np.array([[x, y], [x + width, y + height]], dtype=np.float64)))
+        return boxes
 
     def keypoint_clicks(self, index: int) -> dict[int, list[Annotation]]:
         """Return a click for each visible keypoint, by annotation number."""

@@ -6,11 +6,13 @@
     root/images/{train,val}/NAME.*    photographs
     root/masks/{train,val}/NAME.png   class indices, 255 = unlabeled
     root/clicks.json, scribbles.json  optional: {"NAME": [{"class": 1, "points": [[x, y], ...]}, ...], ...}
+    root/boxes.json                   optional: {"NAME": [{"class": 1, "box": [x0, y0, x1, y1]}, ...], ...}
+    root/tags.json                    optional: {"NAME": [0, 1, ...], ...}
     root/scribbles/train/NAME.png     optional: sparse indexed PNGs, 255 = unlabeled
     root/images/test/NAME.*           optional: read by `gatedcrf predict`
 
-Without files of clicks or scribbles, they are simulated from masks/train. With such files, only full supervision reads
-masks/train.
+Weak labels without such a file are simulated from masks/train; tags are also taken from clicks.json or scribbles.json.
+With such files, only full supervision reads masks/train. Boxes need class 0 to be the background.
 """
 
 from hashlib import sha256
@@ -20,12 +22,15 @@ from pytorch_lightning.trainer.states import TrainerFn
 
 from datamodules.annotations import Annotation, to_json
 from datamodules.datamodule import LoaderOptions, SegmentationDataModule
+from datamodules.extra_inputs import classes_of
 from datamodules.folder.dataset import FolderDataset, Simulator
 from datamodules.folder.files import file_versions, read_class_names, read_vectors
 from datamodules.io.errors import InputError, refuse
 from datamodules.io.images import in_threads, list_images
 from datamodules.io.json_files import write_json
+from datamodules.proposals import Proposals
 from datamodules.sample import IGNORE_INDEX
+from datamodules.simulate_boxes import BoxSimulator, TagSimulator, to_tags
 from datamodules.simulate_clicks import ClickSimulator
 from datamodules.simulate_scribbles import ScribbleSimulator
 from datamodules.transforms import RandomScaleCropFlip
@@ -37,9 +42,10 @@ class FolderDataModule(SegmentationDataModule):
 
     Args:
         root: The folder.
-        supervision: Training labels: "clicks", "scribbles" or "full".
+        supervision: Training labels: "clicks", "scribbles", "boxes", "tags" or "full".
         click_simulator: Settings of clicks that are simulated if there is no clicks.json.
         scribble_simulator: Settings of scribbles that are simulated if there are neither files nor PNGs of them.
+        box_simulator: Settings of boxes that are simulated if there is no boxes.json.
         max_side: Reduce larger images to this longest side, pixels, when they are read. mIoU and predictions then
             refer to the reduced images.
         cache_dir: Folder of simulated labels and of the result of the check; ``None`` is ``root/.gatedcrf``.
@@ -49,7 +55,7 @@ class FolderDataModule(SegmentationDataModule):
         InputError: ``classes.txt`` is missing or malformed.
     """
 
-    supervisions = ("clicks", "scribbles", "full")
+    supervisions = ("clicks", "scribbles", "boxes", "tags", "full")
 
     def __init__(
         self,
@@ -57,19 +63,22 @@ class FolderDataModule(SegmentationDataModule):
         supervision: str = "clicks",
         click_simulator: ClickSimulator | None = None,
         scribble_simulator: ScribbleSimulator | None = None,
+        box_simulator: BoxSimulator | None = None,
         max_side: int | None = None,
         cache_dir: str | None = None,
         augmentation: RandomScaleCropFlip = RandomScaleCropFlip(crop=256),
         stroke_width: int = 1,
         loader: LoaderOptions = LoaderOptions(16, 4),
         seed: int = 0,
+        proposals: Proposals = Proposals(),
     ) -> None:
-        super().__init__(supervision, augmentation, stroke_width, loader, seed)
+        super().__init__(supervision, augmentation, stroke_width, loader, seed, proposals)
         self.root = Path(root)
         self.max_side = max_side
         self.cache_dir = Path(cache_dir) if cache_dir else self.root / ".gatedcrf"
         self.clicks = click_simulator or ClickSimulator()
         self.scribbles = scribble_simulator or ScribbleSimulator()
+        self.boxes = box_simulator or BoxSimulator()
         self.class_names = read_class_names(self.root / "classes.txt")
         if not 2 <= self.num_classes < IGNORE_INDEX:
             raise InputError(f"{self.root / 'classes.txt'} names {self.num_classes} classes; 2 to 254 are possible.")
@@ -114,7 +123,7 @@ class FolderDataModule(SegmentationDataModule):
         return FolderDataset(images, masks, self.num_classes, None, simulator, max_side=self.max_side)
 
     def _simulators(self) -> dict[str, Simulator]:
-        return {"clicks": self.clicks, "scribbles": self.scribbles}
+        return {"clicks": self.clicks, "scribbles": self.scribbles, "boxes": self.boxes, "tags": TagSimulator()}
 
     def _simulated(self, split: FolderDataset) -> dict[str, list[Annotation]]:
         """Return simulated labels from ``cache_dir``, where they are written first if a file has changed."""
@@ -138,14 +147,19 @@ class FolderDataModule(SegmentationDataModule):
 
     def _weak_path(self) -> Path | None:
         """Return the JSON file or the folder of the weak labels, or ``None`` if training reads masks."""
-        vectors, maps = self.root / f"{self.supervision}.json", self.root / "scribbles" / "train"
-        if self.supervision != "full" and vectors.is_file():
-            return vectors
+        kinds = {"full": (), "tags": ("tags", "clicks", "scribbles")}.get(self.supervision, (self.supervision,))
+        for vectors in (self.root / f"{kind}.json" for kind in kinds):
+            if vectors.is_file():
+                return vectors
+        maps = self.root / "scribbles" / "train"
         return maps if self.supervision == "scribbles" and maps.is_dir() else None
 
     def _read_vectors(self, path: Path) -> dict[str, list[Annotation]]:
         names = {image.stem for image in list_images(self.root / "images" / "train")}
-        return read_vectors(path, names, self.num_classes)
+        vectors = read_vectors(path, names, self.num_classes)
+        if self.supervision != "tags":
+            return vectors
+        return {name: to_tags(classes_of(labels)) for name, labels in vectors.items()}
 
     def _digest(self) -> str:
         """Return a key that changes with every file that this supervision reads, and with its simulator."""

@@ -12,11 +12,12 @@ from datamodules.io.errors import InputError
 from datamodules.io.images import read_image, read_label_map
 from datamodules.reduction import ReducedDataset
 from datamodules.sample import IGNORE_INDEX
+from datamodules.simulate_boxes import BoxSimulator, TagSimulator
 from datamodules.simulate_clicks import ClickSimulator
 from datamodules.simulate_scribbles import ScribbleSimulator
 from datamodules.transforms import Labels
 
-Simulator = ClickSimulator | ScribbleSimulator
+Simulator = ClickSimulator | ScribbleSimulator | BoxSimulator | TagSimulator
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ def read_clicks(path: Path, classes: Mapping[int, int]) -> Clicks:
     """Read the clicks of each image, in file order, including clicks outside their image.
 
     Args:
-        path: Click file. Other keys of a click, such as "rank", are ignored.
+        path: Click file. An optional "rank" of a click, 1 for the first, becomes its 0-based rank.
         classes: Class index of each "cls". Clicks of class IGNORE_INDEX are dropped.
 
     Raises:
@@ -39,14 +39,14 @@ def read_clicks(path: Path, classes: Mapping[int, int]) -> Clicks:
 
 def _parse(item: Any, classes: Mapping[int, int], where: str) -> Annotation:
     try:
-        x, y, label = item["x"], item["y"], classes[item["cls"]]
-        valid = abs(x) < MAX_COORDINATE and abs(y) < MAX_COORDINATE
-    except (KeyError, TypeError):
+        x, y, label, rank = item["x"], item["y"], classes[item["cls"]], int(item.get("rank", 1)) - 1
+        valid = rank >= 0 and abs(x) < MAX_COORDINATE and abs(y) < MAX_COORDINATE
+    except (KeyError, TypeError, ValueError, AttributeError):
         valid = False
     if not valid:
         form = f"a click with finite x and y and a cls of {min(classes)} to {max(classes)}"
         raise InputError(f"{where}: {item!r} is not {form}.")
-    return Annotation(label, np.array([[x, y]], dtype=np.float64))
+    return Annotation(label, np.array([[x, y]], dtype=np.float64), rank)
 
 
 def write_clicks(path: Path, clicks: Mapping[str, Sequence[Annotation]], values: Mapping[int, int]) -> None:

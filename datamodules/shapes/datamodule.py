@@ -8,12 +8,21 @@ import numpy as np
 from datamodules.annotations import LabelMap
 from datamodules.datamodule import LoaderOptions, SegmentationDataModule
 from datamodules.dataset import SegmentationDataset
+from datamodules.extra_inputs import classes_of
+from datamodules.proposals import Proposals
 from datamodules.shapes.scenes import CLASSES, draw_scene
+from datamodules.simulate_boxes import BoxSimulator, to_tags
 from datamodules.simulate_clicks import ClickSimulator
 from datamodules.simulate_scribbles import ScribbleSimulator
 from datamodules.transforms import Image, Labels, RandomScaleCropFlip
 
 MIN_AREA = 40  # pixels; smaller visible parts of objects get no weak label
+SIMULATORS: dict[str, ClickSimulator | BoxSimulator | ScribbleSimulator] = {
+    "tags": ClickSimulator(MIN_AREA),
+    "clicks": ClickSimulator(MIN_AREA),
+    "boxes": BoxSimulator(MIN_AREA, instances=True),
+    "scribbles": ScribbleSimulator(MIN_AREA),
+}
 
 
 @dataclass
@@ -23,7 +32,8 @@ class ShapesDataset(SegmentationDataset):
     Args:
         length: Number of images.
         size: Height and width, pixels.
-        supervision: "clicks" (one per visible part of an object and of the background), "scribbles" or "full".
+        supervision: "clicks" (one per visible part of an object and of the background), "scribbles", "boxes" (one per
+            object), "tags" (the classes with clicks) or "full".
         seed: Scene i is a function of (seed, i).
     """
 
@@ -43,8 +53,8 @@ class ShapesDataset(SegmentationDataset):
             return image, mask, mask
         values, first = np.unique(instances, return_index=True)
         classes = dict(zip(values.tolist(), mask.flat[first].tolist(), strict=True))
-        simulator = ClickSimulator(MIN_AREA) if self.supervision == "clicks" else ScribbleSimulator(MIN_AREA)
-        return image, mask, simulator(instances, classes, rng)
+        labels = SIMULATORS[self.supervision](instances, classes, rng)
+        return image, mask, to_tags(classes_of(labels)) if self.supervision == "tags" else labels
 
     def __len__(self) -> int:
         return self.length
@@ -74,14 +84,14 @@ class ShapesDataModule(SegmentationDataModule):
     """The built-in dataset.
 
     Args:
-        supervision: Training labels: "clicks", "scribbles" or "full".
+        supervision: Training labels: "tags", "clicks", "boxes", "scribbles" or "full".
         num_train: Number of training images.
         num_val: Number of validation images.
         size: Height and width of the images, pixels.
         augmentation: See :class:`SegmentationDataModule`, also for the remaining arguments.
     """
 
-    supervisions = ("clicks", "scribbles", "full")
+    supervisions = (*SIMULATORS, "full")
 
     def __init__(
         self,
@@ -93,8 +103,9 @@ class ShapesDataModule(SegmentationDataModule):
         stroke_width: int = 1,
         loader: LoaderOptions = LoaderOptions(8, 0),
         seed: int = 0,
+        proposals: Proposals = Proposals(),
     ) -> None:
-        super().__init__(supervision, augmentation, stroke_width, loader, seed)
+        super().__init__(supervision, augmentation, stroke_width, loader, seed, proposals)
         self.class_names = ["background", *CLASSES]
         self._train = ShapesDataset(num_train, size, supervision, seed=0)
         self._val = ShapesDataset(num_val, size, supervision, seed=1)

@@ -6,10 +6,14 @@ from hashlib import sha256
 from pathlib import Path
 
 from datamodules.datamodule import LoaderOptions, SegmentationDataModule
+from datamodules.extra_inputs import classes_of
 from datamodules.io.click_files import merge, read_clicks
 from datamodules.io.errors import InputError
+from datamodules.proposals import Proposals
+from datamodules.simulate_boxes import to_tags
 from datamodules.transforms import RandomScaleCropFlip
 from datamodules.validation import find_problems
+from datamodules.voc.boxes import BoxFiles
 from datamodules.voc.dataset import VOCDataset, Weak
 from datamodules.voc.files import CLASSES, VOCFiles, unpublished
 from datamodules.voc.scribblesup import ScribbleFiles
@@ -29,7 +33,8 @@ class VOCDataModule(SegmentationDataModule):
 
     Args:
         root: Folder with the files that ``gatedcrf data download`` names.
-        supervision: Training labels: "clicks", "scribbles" or "full". Only "full" needs the masks of SBD.
+        supervision: Training labels: "clicks", "tags" (the classes of the clicks), "boxes" (of VOC's annotations),
+            "scribbles" or "full". Only "full" needs the masks of SBD.
         clicks: One or several click files, later ones on top. ``None`` reads the published files in ``root``, or the
             derived background clicks if the published ones are missing.
         scribbles: ScribbleSup as a zip or a folder, or a folder of rasterized scribbles. ``None`` looks in ``root``.
@@ -42,7 +47,7 @@ class VOCDataModule(SegmentationDataModule):
             Sec. 4.1.
     """
 
-    supervisions = ("clicks", "scribbles", "full")
+    supervisions = ("clicks", "tags", "boxes", "scribbles", "full")
 
     def __init__(
         self,
@@ -57,10 +62,11 @@ class VOCDataModule(SegmentationDataModule):
         stroke_width: int | None = None,
         loader: LoaderOptions = LoaderOptions(48, 8),
         seed: int = 0,
+        proposals: Proposals = Proposals(),
     ) -> None:
         if stroke_width is None:
             stroke_width = 3 if supervision == "scribbles" else 1
-        super().__init__(supervision, augmentation, stroke_width, loader, seed)
+        super().__init__(supervision, augmentation, stroke_width, loader, seed, proposals)
         self.class_names = list(CLASSES)
         self.files = VOCFiles(Path(root))
         self.clicks = [clicks] if isinstance(clicks, str) else clicks
@@ -72,9 +78,13 @@ class VOCDataModule(SegmentationDataModule):
     @cached_property
     def weak(self) -> Weak:
         """Weak labels, read once."""
-        if self.supervision == "clicks":
+        if self.supervision in ("clicks", "tags"):
             classes = {label: label for label in range(len(CLASSES))}
-            return merge([read_clicks(path, classes) for path in self._click_files()])
+            clicks = merge([read_clicks(path, classes) for path in self._click_files()])
+            tags = self.supervision == "tags"
+            return {name: to_tags(classes_of(each)) for name, each in clicks.items()} if tags else clicks
+        if self.supervision == "boxes":
+            return BoxFiles(self.files.voc / "Annotations")
         if self.supervision == "scribbles":
             path = self._find_scribbles()
             return path if path.is_dir() and next(path.glob("*.png"), None) else ScribbleFiles(path)
@@ -82,7 +92,7 @@ class VOCDataModule(SegmentationDataModule):
 
     def train_split(self) -> VOCDataset:
         """Return the training images with the labels of the supervision."""
-        names = self.files.train_aug(self._labeled())
+        names = self.files.train_aug(() if self.supervision == "boxes" else self._labeled())  # all of VOC has boxes
         return VOCDataset(self.files, names, self.weak, self.raster_width, max_side=self.max_side)
 
     def val_split(self) -> VOCDataset:
@@ -110,7 +120,7 @@ class VOCDataModule(SegmentationDataModule):
         return [objects, derived if derived.exists() and not background.exists() else background]
 
     def _unpublished_clicks(self) -> Iterator[InputError]:
-        if self.supervision == "clicks" and self.clicks is None:
+        if self.supervision in ("clicks", "tags") and self.clicks is None:
             for path in self._click_files():
                 if path.name in CLICK_FILES and sha256(path.read_bytes()).hexdigest() != CLICK_FILES[path.name]:
                     message = f"{path} is not the published file; download it again, or pass --data.clicks=FILE."
@@ -120,6 +130,8 @@ class VOCDataModule(SegmentationDataModule):
         """Return the names with weak labels. The published object clicks also name images of neither split."""
         if isinstance(self.weak, Path):
             return {path.stem for path in self.weak.glob("*.png")}
+        if isinstance(self.weak, BoxFiles):
+            return self.weak.names()
         return set(self.weak.members if isinstance(self.weak, ScribbleFiles) else self.weak or ())
 
     def _find_scribbles(self) -> Path:

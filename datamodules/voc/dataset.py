@@ -10,11 +10,13 @@ from datamodules.io.errors import InputError
 from datamodules.io.images import read_label_map
 from datamodules.reduction import ReducedDataset
 from datamodules.transforms import Labels
+from datamodules.voc.boxes import BoxFiles
 from datamodules.voc.files import CLASSES, VOCFiles
 from datamodules.voc.scribblesup import ScribbleFiles
 
-Weak = Clicks | ScribbleFiles | Path | None
-"""Clicks by image name, ScribbleSup, a folder of rasterized scribbles NAME.png, or ``None`` for dense masks."""
+Weak = Clicks | ScribbleFiles | BoxFiles | Path | None
+"""Clicks or tags by image name, ScribbleSup, bounding boxes, a folder of rasterized scribbles NAME.png, or ``None`` for
+dense masks."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,8 @@ class VOCDataset(ReducedDataset):
             return read_label_map(self.weak / f"{name}.png", len(CLASSES))
         if isinstance(self.weak, ScribbleFiles):
             return self._scribbles(self.weak, index)
+        if isinstance(self.weak, BoxFiles):
+            return self.weak.read(name)
         if name not in self.weak:
             message = f"{name} is missing in a click file; download it again, or add an empty list if it has no clicks."
             raise InputError(message, "no labels", name)

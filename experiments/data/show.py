@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from datamodules.datamodule import SegmentationDataModule
 from datamodules.dataset import AugmentedCrops
 from datamodules.io.errors import InputError
+from datamodules.proposals.rounds import propose
 from datamodules.sampler import Draw
 from experiments.data.arguments import load_dataset
 from experiments.tables.figures import add_legend, draw_labels, spread
@@ -43,7 +44,9 @@ def draw(indices: list[int], datamodule: SegmentationDataModule, crops: int) -> 
         crops: Crops per image.
     """
     split = datamodule.train_split()
-    augmented = AugmentedCrops(split, datamodule.augmentation, datamodule.seed, datamodule.stroke_width)
+    generator = datamodule.label_generator
+    proposals = None if generator is None else lambda index, _: propose(generator, split, index)
+    augmented = AugmentedCrops(split, datamodule.augmentation, datamodule.seed, datamodule.stroke_width, proposals)
     figure = Figure(figsize=(INCHES * (crops + 1), INCHES * len(indices) + 0.5), layout="constrained")
     axes = figure.subplots(len(indices), crops + 1, squeeze=False)
     seen: set[int] = set()

@@ -44,7 +44,7 @@ class Cell:
         Raises:
             InputError: An option is unknown, or a required one is missing.
         """
-        files = [f"datasets/{self.dataset}.yaml", self.spec.supervision, self.spec.loss]
+        files = [f"datasets/{self.dataset}.yaml", *self.spec.files]
         files += ["presets/ddp.yaml"] if self.devices > 1 else []
         changes = merge(protocol_changes(self.protocol, self.dataset, self.spec.name), self.spec.changes)
         own = {

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-from datamodules.annotations import fractional_indices
+from datamodules.annotations import Box, fractional_indices
 from datamodules.sample import IGNORE_INDEX
 from datamodules.transforms import Labels
 from lightning_modules.palette import colorize, voc_palette
@@ -62,7 +62,7 @@ def draw_labels(axis: Axes, image: NDArray[np.uint8], labels: Labels) -> None:
     Args:
         axis: Where to draw.
         image: RGB, (H, W, 3).
-        labels: Clicks and strokes, or a label map (H, W).
+        labels: Annotations, or a label map (H, W). Tags are squares in the upper left corner.
     """
     axis.imshow(image)
     if not isinstance(labels, list):
@@ -75,10 +75,16 @@ def draw_labels(axis: Axes, image: NDArray[np.uint8], labels: Labels) -> None:
             axis.contour(labeled, [0.5], colors="white", linewidths=1.2)
         axis.imshow(np.dstack([colorize(labels), np.uint8(255) * labeled]), zorder=2)
         return
-    for annotation in labels:
+    for place, annotation in enumerate(labels):
         color = voc_palette()[annotation.label] / 255
         x, y = fractional_indices(annotation.points).T
-        if annotation.is_click:
+        if isinstance(annotation, Box):
+            (left, right), (top, bottom) = x, y
+            x, y = np.array([left, right, right, left, left]), np.array([top, top, bottom, bottom, top])
+        if len(x) == 0:
+            side = image.shape[0] / 16
+            axis.plot(side * (place + 0.8), side * 0.8, "s", markersize=8, color=color, markeredgecolor="white")
+        elif annotation.is_click:
             axis.plot(x, y, "o", markersize=5, color=color, markeredgecolor="white", markeredgewidth=0.8)
         else:
             axis.plot(x, y, "-", linewidth=3.2, color="white", solid_capstyle="round")

@@ -87,7 +87,12 @@ def lines(table: Table, results: Results) -> Lines:
                 if any(difference):
                     shown.append(["", "difference", *difference])
     for method, others in table.others.get(dataset, {}).items():
-        shown.append([method, "published", *map(_number, _append_ratio(others, [True, False], others[1]))])
+        values = [others.get(column) for column in table.columns]
+        ratio = _append_ratio([others.get("Weak")], [True], others.get("Full"))[-1]
+        shown.append([method, "published", *map(_number, [*values, ratio])])
+        if found := results.values(str(others.get("ours"))):
+            ratio = _append_ratio([_mean(found)], [True], _mean(results.values(full)))[-1]
+            shown.append(["", dataset, _mean_and_deviation(found), *[""] * (len(table.columns) - 1), _number(ratio)])
     return shown
 
 

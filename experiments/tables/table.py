@@ -3,18 +3,21 @@
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from datamodules.io.errors import InputError
-from experiments.train.configuration import find_config, merge, read_config
+from experiments.train.configuration import expand, find_config, merge, read_config
 
 REPORTED = "reported mIoU"  # key of protocols.yaml
 
 Published = dict[str, dict[str, list[float | None]]]
 """mIoU in percent by dataset, row and column. ``None`` marks a missing cell."""
+Others = dict[str, dict[str, dict[str, Any]]]
+"""mIoU in percent by dataset, method and network, and column. The key "ours" names our training of the method."""
 
 
 @dataclass(frozen=True)
@@ -24,19 +27,26 @@ class CellSpec:
     Args:
         supervision: File in ``supervision``.
         loss: File in ``losses``.
+        more: Files of other folders, for example in ``proposals``.
         changes: Configuration that overrides these files.
         labels: Names of the row and column that have such changes.
     """
 
     supervision: str
     loss: str
+    more: tuple[str, ...] = ()
     changes: dict[str, Any] = field(default_factory=dict)
     labels: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
         """Name of the training, for example "clicks.gcrf_s.lambda=0.05"."""
-        return ".".join([Path(self.supervision).stem, Path(self.loss).stem, *self.labels])
+        return ".".join([*(Path(file).stem for file in self.files), *self.labels])
+
+    @property
+    def files(self) -> list[str]:
+        """All files, later ones win."""
+        return [self.supervision, self.loss, *self.more]
 
     @property
     def weak(self) -> bool:
@@ -53,14 +63,16 @@ class Table:
         rows: By row, a configuration file, or a mapping with files under "base" and changes to them.
         columns: The same by column. A column's file replaces the row's file of the same folder.
         paper: Values of the paper.
-        others: Values of other methods, by dataset and method.
+        cells_of: Columns of each row, ``cells`` in the file. Without it, all cells but those that the paper lacks.
+        others: Values of other methods.
     """
 
     name: str
     rows: dict[str, str | dict[str, Any]]
     columns: dict[str, str | dict[str, Any]]
     paper: Published
-    others: Published = field(default_factory=dict)
+    cells_of: dict[str, list[str]] = field(default_factory=dict)
+    others: Others = field(default_factory=dict)
 
     @classmethod
     def load(cls, name: str) -> "Table":
@@ -70,30 +82,37 @@ class Table:
             InputError: There is no such table, or its published values do not match its rows and columns.
         """
         content = read_config(find_config(f"{name}.yaml"))
-        keys = {"rows", "columns", "paper"}
-        if not keys <= set(content) <= {*keys, "others"} or not all(isinstance(v, dict) for v in content.values()):
+        keys, optional = {"rows", "columns", "paper"}, {"cells", "others"}
+        if not keys <= set(content) <= keys | optional or not all(isinstance(v, dict) for v in content.values()):
             raise InputError(f"{name}.yaml is not a table. A table has the keys rows, columns and paper.")
-        table = cls(name, **content)
-        for key, published in (("paper", table.paper), ("others", table.others)):
-            for dataset, rows in published.items():
-                for row, values in rows.items():
-                    if len(values) != len(table.columns) or (key == "paper" and row not in table.rows):
-                        raise InputError(f"{name}.yaml: {key}.{dataset}.{row} does not match the rows and columns.")
+        table = cls(name, cells_of=content.pop("cells", {}), **content)
+        for dataset, rows in table.paper.items():
+            for row, values in rows.items():
+                if len(values) != len(table.columns) or row not in table.rows:
+                    raise InputError(f"{name}.yaml: paper.{dataset}.{row} does not match the rows and columns.")
+        for row, columns in table.cells_of.items():
+            if row not in table.rows or not set(columns) <= set(table.columns):
+                raise InputError(f"{name}.yaml: cells.{row} does not match the rows and columns.")
+        for dataset, methods in table.others.items():
+            for method, known in methods.items():
+                if not set(known) <= {*table.columns, "ours"}:
+                    raise InputError(f"{name}.yaml: others.{dataset}.{method} does not match the columns.")
         return table
 
     def cells(self, dataset: str) -> list[tuple[str, str]]:
-        """Return (row, column) of the cells in the paper for a dataset, or for any dataset if it is not in the paper.
+        """Return (row, column) of the cells of a dataset, without supervisions that it does not have.
 
-        Supervisions that Table 1 lacks for the dataset are left out: Cityscapes has no scribbles.
+        If the file does not list them, they are those in the paper for the dataset, or for any if it is not in there.
         """
+        known = supervisions(dataset)
+        rows = [row for row in self.rows if Path(self.specs[row, next(iter(self.columns))].supervision).stem in known]
+        if self.cells_of:
+            return [(row, column) for row in rows for column in self.columns if column in self.cells_of.get(row, ())]
         published = [self.paper[dataset]] if dataset in self.paper else list(self.paper.values())
-        supervisions = Table.load("table1").paper.get(dataset)
         cells = []
-        for row in self.rows:
-            supervision = Path(self.specs[row, next(iter(self.columns))].supervision).stem
-            if supervisions is None or supervision in supervisions:
-                values = zip(*(rows[row] for rows in published if row in rows), strict=True)
-                cells += [(row, name) for name, each in zip(self.columns, values, strict=False) if set(each) != {None}]
+        for row in rows:
+            values = zip(*(table[row] for table in published if row in table), strict=True)
+            cells += [(row, name) for name, each in zip(self.columns, values, strict=False) if set(each) != {None}]
         return cells
 
     @cached_property
@@ -116,9 +135,29 @@ class Table:
             if own:
                 changes = merge(changes, own)
                 labels.append(label)
-        if set(files) != {"supervision", "losses"}:
+        if not {"supervision", "losses"} <= set(files):
             raise InputError(f"{self.name}.yaml: {row}/{column} needs one file of supervision and one of losses.")
-        return CellSpec(files["supervision"], files["losses"], changes, tuple(labels))
+        supervision, loss = files.pop("supervision"), files.pop("losses")
+        return CellSpec(supervision, loss, tuple(files.values()), changes, tuple(labels))
+
+
+def supervisions(dataset: str) -> tuple[str, ...]:
+    """Return the supervisions of a dataset.
+
+    Args:
+        dataset: Name of a file in ``datasets``.
+
+    Raises:
+        InputError: There is no such file, or it names no datamodule.
+    """
+    config: dict[str, Any] = {}
+    for file in expand(find_config(f"datasets/{dataset}.yaml")):
+        config = merge(config, read_config(file))
+    module, _, name = str(config.get("data", {}).get("class_path", "")).rpartition(".")
+    try:
+        return tuple(getattr(import_module(module), name).supervisions)
+    except (ImportError, ValueError, AttributeError) as error:
+        raise InputError(f"datasets/{dataset}.yaml: data.class_path names no datamodule ({error}).") from error
 
 
 def full_supervision(dataset: str) -> tuple[str, float | None]:

@@ -17,7 +17,12 @@ BASE = EXPERIMENTS / "base.yaml"
 RUNTIME_OPTIONS = (
     *("ckpt_path", "weights_only", "predictions", "preset", "data.init_args.root", "data.init_args.images"),
     *("data.init_args.val_images", "data.init_args.train_annotations", "data.init_args.val_annotations"),
-    *("data.init_args.cache_dir", "data.init_args.loader.num_workers", "data.init_args.loader.image_cache"),
+    *(
+        "data.init_args.cache_dir",
+        "data.init_args.proposals.cache_dir",
+        "data.init_args.loader.num_workers",
+        "data.init_args.loader.image_cache",
+    ),
     *("trainer.default_root_dir", "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy"),
     *("trainer.logger", "trainer.callbacks", "trainer.profiler", "trainer.log_every_n_steps"),
     *("trainer.num_sanity_val_steps", "trainer.enable_progress_bar", "trainer.enable_model_summary"),

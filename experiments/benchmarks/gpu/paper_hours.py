@@ -34,7 +34,7 @@ def paper_trainings() -> list[Training]:
         options = [f"--config=datasets/{dataset}.yaml", "--config=supervision/clicks.yaml", "--data.root=data"]
         base = parse(["fit", *options])
         for name, spec in specs.items():
-            files = [read_config(find_config(file)) for file in (spec.supervision, spec.loss)]
+            files = [read_config(find_config(file)) for file in spec.files]
             config: dict[str, Any] = reduce(
                 merge, [*files, protocol_changes("paper", dataset, name), spec.changes], base
             )

@@ -147,7 +147,7 @@ def test_crop_batch_and_width_are_those_of_the_paper(clicked: Path) -> None:
 
 @pytest.mark.parametrize("supervision", ["boxes", "scribbles"])
 def test_unknown_supervision_is_refused(clicked: Path, supervision: str) -> None:
-    with pytest.raises(ValueError, match=f"supervision is '{supervision}'; this dataset has clicks, full"):
+    with pytest.raises(ValueError, match=f"supervision is '{supervision}'; this dataset has clicks, tags, full"):
         open_cityscapes(clicked, supervision=supervision)
 
 

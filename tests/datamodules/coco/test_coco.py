@@ -274,8 +274,8 @@ def test_unreadable_file_is_named(tmp_path: Path) -> None:
 
 
 def test_unsuitable_categories_are_refused(coco: Open, write: Write, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="supervision is 'boxes'; this dataset has clicks, keypoints"):
-        coco(SQUARE, supervision="boxes")
+    with pytest.raises(ValueError, match="supervision is 'polygons'; this dataset has clicks, keypoints"):
+        coco(SQUARE, supervision="polygons")
     train, val = str(write(SQUARE)), str(write(name="val.json", categories=CATEGORIES[:1]))
     data = CocoDataModule(str(tmp_path / "images"), train, val)
     with pytest.raises(ValueError, match=r"train\.json and .*val\.json differ in categories: \[\(3, 'dog'\)\]"):

@@ -96,8 +96,8 @@ def test_empty_lines_and_repeated_classes_are_refused(folder: Folder, tree: Path
 
 
 def test_missing_classes_folders_and_supervision_are_refused(folder: Folder, tree: Path) -> None:
-    with pytest.raises(ValueError, match="'boxes'; this dataset has clicks, scribbles, full"):
-        folder(supervision="boxes")
+    with pytest.raises(ValueError, match="'polygons'; this dataset has clicks, scribbles, boxes, tags, full"):
+        folder(supervision="polygons")
     (tree / "images/val").rename(tree / "images/validation")
     with pytest.raises(ValueError, match=r"no folder .*images/val; create it"):
         folder().prepare_data()

@@ -69,8 +69,8 @@ def test_full_labels_are_the_mask() -> None:
 
 
 def test_unknown_supervision_is_refused() -> None:
-    with pytest.raises(ValueError, match="'boxes'; this dataset has clicks, scribbles, full"):
-        ShapesDataModule("boxes")
+    with pytest.raises(ValueError, match="'polygons'; this dataset has tags, clicks, boxes, scribbles, full"):
+        ShapesDataModule("polygons")
 
 
 def test_training_and_validation_differ() -> None:

@@ -327,8 +327,8 @@ def test_default_stroke_width_is_that_of_the_paper(voc_root: Path, supervision: 
 
 
 def test_unknown_supervision_is_refused(voc_root: Path) -> None:
-    with pytest.raises(ValueError, match="supervision is 'boxes'; this dataset has clicks, scribbles, full"):
-        open_voc(voc_root, supervision="boxes")
+    with pytest.raises(ValueError, match="'polygons'; this dataset has clicks, tags, boxes, scribbles, full"):
+        open_voc(voc_root, supervision="polygons")
 
 
 @pytest.mark.parametrize("supervision", ["clicks", "scribbles", "full"])

@@ -1,0 +1,169 @@
+"""The label maps of all rounds of a run.
+
+::
+
+    CACHE_DIR/KEY/NAME.png    first round; KEY is a digest of the generator, the images and their weak labels
+    RUN/proposals/K/NAME.png  round K = 2, 3, ...
+    FOLDER/complete           appears when all label maps of a folder are written
+"""
+
+import io
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+from zlib import crc32
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as PILImage
+
+from datamodules.annotations import Annotation, LabelMap, to_json
+from datamodules.dataset import SegmentationDataset
+from datamodules.io.atomic import atomic_write
+from datamodules.io.errors import InputError
+from datamodules.io.images import in_threads, read_label_map
+from datamodules.proposals.generator import LabelGenerator
+from datamodules.transforms import Image
+
+POLL_S = 0.1
+Predict = Callable[[Image], NDArray[np.float32]]
+"""Maps an image, uint8 (H, W, 3), to class probabilities, float32 (C, H, W)."""
+
+
+@dataclass(frozen=True)
+class ProposalRounds:
+    """Makes and reads the label maps of a run.
+
+    Args:
+        dataset: Training images with weak labels.
+        generator: Makes a label map.
+        cache_dir: See :class:`~datamodules.proposals.Proposals`.
+        run: Folder of the run.
+        rounds: Number of rounds.
+        batches: Number of batches of the run.
+        num_classes: C.
+    """
+
+    dataset: SegmentationDataset
+    generator: LabelGenerator
+    cache_dir: Path
+    run: Path
+    rounds: int
+    batches: int
+    num_classes: int
+
+    def round_of(self, batch: int) -> int:
+        """Return the round, 1 or more, of a batch."""
+        return min(batch * self.rounds // self.batches, self.rounds - 1) + 1
+
+    def folder(self, number: int) -> Path:
+        """Return the folder of the label maps of a round."""
+        return self.cache_dir / self._key if number == 1 else self.run / "proposals" / str(number)
+
+    def is_complete(self, number: int) -> bool:
+        """Return whether all label maps of a round are written."""
+        return (self.folder(number) / "complete").is_file()
+
+    def mark_complete(self, number: int) -> None:
+        """Let the loader processes read the label maps of a round."""
+        (self.folder(number) / "complete").touch()
+
+    def read(self, index: int, batch: int) -> LabelMap:
+        """Return the label map of an image in the round of a batch, uint8 (H, W).
+
+        Loader processes are ahead of the training. They wait here until the round has begun.
+        """
+        number = self.round_of(batch)
+        parent = os.getppid()
+        while not self.is_complete(number):
+            if os.getppid() != parent:  # the training process was killed
+                raise SystemExit(1)
+            time.sleep(POLL_S)
+        return read_label_map(self._path(index, number), self.num_classes)
+
+    def make_first(self) -> None:
+        """Make the label maps of the first round, unless they are there.
+
+        Raises:
+            InputError: The folder cannot be written, or an image has a label map instead of annotations.
+        """
+        if self.is_complete(1):
+            return
+        try:
+            self.make(1, range(len(self.dataset)), None)
+            self.mark_complete(1)
+        except OSError as error:
+            remedy = "name a different folder with --data.proposals.cache_dir"
+            raise InputError(f"{self.cache_dir} cannot hold proposals ({error}); {remedy}.") from error
+
+    def make(self, number: int, indices: range, predict: Predict | None) -> None:
+        """Make the label maps of some images, unless they are there.
+
+        Args:
+            number: The round.
+            indices: Indices of the images.
+            predict: Returns the predictions of the network; ``None`` in the first round.
+        """
+        self.folder(number).mkdir(parents=True, exist_ok=True)
+
+        def make_one(place: int) -> None:
+            path = self._path(indices[place], number)
+            if not path.is_file():
+                _write(path, propose(self.generator, self.dataset, indices[place], predict))
+
+        text = f"Proposals of round {number}"
+        for _ in in_threads(make_one, len(indices), text):
+            pass
+
+    def _path(self, index: int, number: int) -> Path:
+        return self.folder(number) / f"{self.dataset.name(index)}.png"
+
+    @cached_property
+    def _key(self) -> str:
+        digest = sha256(repr((self.generator, self.dataset.image_version())).encode())
+        for index in range(len(self.dataset)):
+            given = [self.dataset.name(index), _version(self.dataset, index), to_json(annotations(self.dataset, index))]
+            digest.update(json.dumps(given).encode())
+        return digest.hexdigest()[:16]
+
+
+def propose(
+    generator: LabelGenerator, dataset: SegmentationDataset, index: int, predict: Predict | None = None
+) -> LabelMap:
+    """Return the label map that a generator makes for an image, uint8 (H, W)."""
+    labels, name, image = annotations(dataset, index), dataset.name(index), dataset.image(index)
+    rng = np.random.default_rng(crc32(name.encode()))
+    return generator(image, labels, None if predict is None else predict(image), rng)
+
+
+def annotations(dataset: SegmentationDataset, index: int) -> list[Annotation]:
+    """Return the weak labels of an image as annotations.
+
+    Raises:
+        InputError: They are a label map.
+    """
+    labels = dataset.weak_labels(index)
+    if not isinstance(labels, list):
+        remedy = "proposals are made from clicks, scribbles or boxes: choose another supervision or rasterize later"
+        raise InputError(f"The labels of {dataset.name(index)} are a label map; {remedy}.")
+    return labels
+
+
+def _version(dataset: SegmentationDataset, index: int) -> list[int]:
+    """Return what tells that an image has changed: size and modification time, ns, of its file, if it has one."""
+    try:
+        stat = dataset.image_file(index).stat()
+    except (InputError, OSError):
+        return []
+    return [stat.st_size, stat.st_mtime_ns]
+
+
+def _write(path: Path, labels: LabelMap) -> None:
+    content = io.BytesIO()
+    PILImage.fromarray(labels).save(content, format="PNG")
+    atomic_write(path, content.getbuffer())
