@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
+from losses.autograd import Once
 from losses.kernels import SPATIAL, GaussianKernel
 
 BLOCK = {"cpu": 2**20, "cuda": 2**25}
@@ -114,12 +114,16 @@ class _Energies(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, probs: Tensor, features: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         filtered, degrees = all_pairs_product(probs, features, mask)
-        ctx.save_for_backward(filtered)
+        ctx.save_for_backward(probs, filtered)
         ctx.mark_non_differentiable(degrees)
         return torch.einsum("ncp,ncp->nc", probs, filtered), degrees
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor, None, None]:
-        (filtered,) = ctx.saved_tensors
-        return filtered * (2 * grad).unsqueeze(2), None, None
+        twice = torch.is_grad_enabled() and not torch.compiler.is_compiling()  # create_graph=True
+        probs, filtered = ctx.saved_tensors
+        with torch.no_grad():
+            gradient: Tensor = filtered * (2 * grad).unsqueeze(2)
+        if twice:
+            gradient = Once.apply(gradient, probs)  # type: ignore[no-untyped-call]
+        return gradient, None, None

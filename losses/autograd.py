@@ -137,7 +137,7 @@ class _PairwiseEnergy(torch.autograd.Function):
                 gradients[1] = energy_feature_gradient(*ctx.saved_tensors, *numbers).mul_(grad_output)
         if twice:
             inputs = ctx.saved_tensors[:2]
-            gradients = [None if g is None else _Once.apply(g, *inputs) for g in gradients]  # type: ignore[no-untyped-call]
+            gradients = [None if g is None else Once.apply(g, *inputs) for g in gradients]  # type: ignore[no-untyped-call]
         return *gradients, *[None] * (3 + len(ctx.numbers))
 
 
@@ -152,15 +152,17 @@ def _scaled_gradient(ctx: Any, grad_output: Tensor) -> Tensor:
     return gradient.mul_(grad_output)
 
 
-class _Once(torch.autograd.Function):
+class Once(torch.autograd.Function):
     """Raises an error on double backward, whose result would lack a term."""
 
     @staticmethod
     def forward(ctx: Any, gradient: Tensor, *inputs: Tensor) -> Tensor:
+        """Return ``gradient``, which depends on ``inputs``."""
         return gradient.view_as(gradient)
 
     @staticmethod
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, ...]:
+        """Raise the error."""
         raise RuntimeError(
             "The loss is differentiable once; for second derivatives, use GatedCRFLoss(engine='tensor')."
         )

@@ -68,7 +68,7 @@ def _expand(
 def _sink_side(
     starts: NDArray[np.int64], ends: NDArray[np.int64], capacities: NDArray[np.float64], count: int
 ) -> NDArray[np.bool_]:
-    """Return the nodes on the side of the sink in the minimum cut. The source is node ``count``, the sink is the next."""
+    """Return the nodes on the sink side of the minimum cut. The source is node ``count``, the sink the next one."""
     scale = LARGEST / max(float(capacities.sum()), 1e-9)  # SciPy's capacities are 32-bit integers
     units = np.floor(scale * capacities).astype(np.int32)
     graph = coo_matrix((units, (starts, ends)), shape=(count + 2, count + 2)).tocsr()

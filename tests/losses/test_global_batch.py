@@ -14,7 +14,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from losses import GatedCRFLoss, GaussianKernel, PartialCrossEntropyLoss
+from losses import DenseCRFLoss, GatedCRFLoss, GaussianKernel, NormalizedCutLoss, PartialCrossEntropyLoss
 
 KERNELS = [GaussianKernel({"rgb": 1.0, "xy": 3.0})]
 LOSSES = {
@@ -22,9 +22,12 @@ LOSSES = {
     "weighted": PartialCrossEntropyLoss([0.5, 2.0, 0.0]),
     "batch": PartialCrossEntropyLoss("batch"),
     "gated_crf": GatedCRFLoss(KERNELS, radius=2),
+    "dense_crf": DenseCRFLoss(KERNELS[0]),
+    "kernel_cut": NormalizedCutLoss(KERNELS[0], crf_weight=1),
     "by_source": GatedCRFLoss(KERNELS, radius=2, authors_denominator=True),
 }
-GATES = {"gated_crf": (True, True), "by_source": (True, False)}
+ALL_PAIRS = ("dense_crf", "kernel_cut")
+GATES = {"gated_crf": (True, True), "by_source": (True, False)} | dict.fromkeys(ALL_PAIRS, (True, False))
 SHARES = {"unequal": slice(0, 8), "one without a label": slice(0, 4), "none with a label": slice(0, 0)}
 CASES = [f"{loss}/{share}" for loss in LOSSES for share in SHARES]
 Results = dict[str, tuple[Tensor, Tensor]]
