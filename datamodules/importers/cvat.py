@@ -17,7 +17,7 @@ def read_cvat(path: Path, classes: Sequence[str]) -> Iterator[Drawing]:
     """Yield the shapes of each image.
 
     Args:
-        path: annotations.xml. Shapes: points, polyline, polygon, mask. Tags are ignored.
+        path: annotations.xml. Shapes: points, polyline, polygon, box, mask. Tags are ignored.
         classes: Class names, by index.
 
     Raises:
@@ -36,11 +36,26 @@ def read_cvat(path: Path, classes: Sequence[str]) -> Iterator[Drawing]:
         for shape in image:
             if shape.tag in ADD:
                 ADD[shape.tag](drawing, shape.get("label"), [p.split(",") for p in shape.get("points", "").split(";")])
+            elif shape.tag == "box":
+                drawing.add_box(shape.get("label"), _corners(shape))
             elif shape.tag == "mask":
                 drawing.add_region(shape.get("label"), _mask(shape, drawing.size, where))
             elif shape.tag != "tag":
-                raise InputError(f"{where} has a {shape.tag}; use points, polylines, polygons or masks instead.")
+                raise InputError(f"{where} has a {shape.tag}; use points, polylines, polygons, boxes or masks instead.")
         yield drawing
+
+
+def _corners(shape: ElementTree.Element) -> Sequence[Sequence[object]]:
+    """Return the corners of a box, (4, 2), which may be rotated about its center."""
+    try:
+        sides = np.array([[float(shape.get(key, "")) for key in keys] for keys in (("xtl", "ytl"), ("xbr", "ybr"))])
+        angle = np.deg2rad(float(shape.get("rotation", "0")))
+    except ValueError:
+        return []
+    center, (x, y) = sides.mean(0), (sides[1] - sides[0]) / 2
+    rotation = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    corners = center + np.array([[-x, -y], [x, -y], [x, y], [-x, y]]) @ rotation
+    return corners.tolist()  # type: ignore[no-any-return]
 
 
 def _mask(shape: ElementTree.Element, size: tuple[int, int], where: str) -> Region:

@@ -1,7 +1,7 @@
-"""Clicks and scribbles from shapes drawn in an annotation tool.
+"""Clicks, scribbles and boxes from shapes drawn in an annotation tool.
 
-A point is a click, and a line is a scribble. Hand-drawn boundaries are inaccurate, so each region is converted to
-one simulated scribble or click, inside its largest part that is not covered by a smaller region.
+A point is a click, a line is a scribble, and a rectangle is a box. Hand-drawn boundaries are inaccurate, so each other
+region is converted to one simulated scribble or click, inside its largest part that is not covered by a smaller region.
 """
 
 from collections.abc import Iterable, Sequence
@@ -12,7 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from datamodules.annotations import Annotation, Points
+from datamodules.annotations import Annotation, Box, Points
 from datamodules.coco.instances import Region, fill_polygons, stack
 from datamodules.io.errors import InputError
 from datamodules.simulate_clicks import ClickSimulator
@@ -60,6 +60,14 @@ class Drawing:
         """Add a line through points, (K, 2), pixels."""
         self.vectors.append(Annotation(self._class(label), self._points(points, 2)))
 
+    def add_box(self, label: Any, corners: Any) -> None:
+        """Add the smallest box around some of its corners, (K, 2), pixels."""
+        points = self._points(corners, 2)
+        low, high = points.min(0), points.max(0)
+        if not (low < high).all():
+            raise InputError(f"{self.where} has a rectangle without area, {str(corners)[:60]}; draw it again.")
+        self.vectors.append(Box(self._class(label), np.stack([low, high])))
+
     def add_polygon(self, label: Any, points: Any) -> None:
         """Add the inside of a polygon, (K, 2), pixels."""
         corners = self._points(points, 3)
@@ -73,7 +81,7 @@ class Drawing:
         self.regions[value], self.labels[value] = region, self._class(label)
 
     def annotations(self, simulator: Simulator) -> list[Annotation]:
-        """Return the simulated labels of the regions, then the points and lines, which are drawn on top."""
+        """Return the simulated labels of the regions, then the points, lines and boxes, which are drawn on top."""
         if not self.regions:
             return self.vectors
         parts = stack(self.regions, self.size)

@@ -19,6 +19,7 @@ ADD = {
     "keypointlabels": Drawing.add_clicks,
     "brushlabels": Drawing.add_region,
     "polygonlabels": Drawing.add_polygon,
+    "rectanglelabels": Drawing.add_box,
 }
 
 
@@ -29,7 +30,7 @@ def read_label_studio(path: Path, classes: Sequence[str]) -> Iterator[Drawing]:
     people are merged. Skipped annotations and model predictions are ignored.
 
     Args:
-        path: Exported JSON file with keypointlabels, brushlabels and polygonlabels.
+        path: Exported JSON file with keypointlabels, brushlabels, polygonlabels and rectanglelabels.
         classes: Class names, by index.
 
     Raises:
@@ -59,7 +60,9 @@ def read_label_studio(path: Path, classes: Sequence[str]) -> Iterator[Drawing]:
 def _add(drawing: Drawing, kind: str, value: Any) -> None:
     """Add one shape. Its coordinates are percentages of the image sides."""
     if kind not in ADD:
-        raise InputError(f"{drawing.where} has {kind}; use KeyPointLabels, BrushLabels or PolygonLabels instead.")
+        raise InputError(
+            f"{drawing.where} has {kind}; use KeyPointLabels, BrushLabels, PolygonLabels or RectangleLabels."
+        )
     labels = value.get(kind) if isinstance(value, dict) else None
     if not isinstance(labels, list) or len(labels) != 1:
         raise InputError(f"{drawing.where} has {kind} with the labels {labels!r}; give each region one label.")
@@ -67,11 +70,22 @@ def _add(drawing: Drawing, kind: str, value: Any) -> None:
         if kind == "brushlabels":
             shape = decode_brush(value["rle"], drawing.size)
         else:
-            points = [[value["x"], value["y"]]] if kind == "keypointlabels" else value["points"]
-            shape = np.array(points, dtype=np.float64) / 100 * drawing.size[::-1]
+            shape = np.array(_points(kind, value), dtype=np.float64) / 100 * drawing.size[::-1]
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{drawing.where} has malformed {kind} ({error}); export it again.") from error
     ADD[kind](drawing, labels[0], shape)
+
+
+def _points(kind: str, value: Mapping[str, Any]) -> Any:
+    """Return the points of a shape, (K, 2), percent."""
+    if kind == "polygonlabels":
+        return value["points"]
+    x, y = value["x"], value["y"]
+    if kind == "keypointlabels":
+        return [[x, y]]
+    if value.get("rotation"):
+        raise ValueError("it is rotated; draw it upright")
+    return [[x, y], [x + value["width"], y + value["height"]]]
 
 
 def decode_brush(numbers: Sequence[int], size: tuple[int, int]) -> Region:

@@ -13,6 +13,7 @@ ADD = {
     "line": Drawing.add_scribble,
     "linestrip": Drawing.add_scribble,
     "polygon": Drawing.add_polygon,
+    "rectangle": Drawing.add_box,
 }
 
 
@@ -20,7 +21,7 @@ def read_labelme(path: Path, classes: Sequence[str]) -> Iterator[Drawing]:
     """Yield the shapes of each image.
 
     Args:
-        path: JSON file, or a folder of JSON files. Shapes: point, line, linestrip, polygon.
+        path: JSON file, or a folder of JSON files. Shapes: point, line, linestrip, polygon, rectangle.
         classes: Class names, by index.
 
     Raises:
@@ -36,6 +37,8 @@ def read_labelme(path: Path, classes: Sequence[str]) -> Iterator[Drawing]:
         for shape in shapes:
             kind = shape.get("shape_type") or "polygon"  # early versions have polygons only
             if kind not in ADD:
-                raise InputError(f"{file} has the shape {kind!r}; use point, line, linestrip or polygon instead.")
+                raise InputError(
+                    f"{file} has the shape {kind!r}; use point, line, linestrip, polygon or rectangle instead."
+                )
             ADD[kind](drawing, shape.get("label"), shape.get("points"))
         yield drawing

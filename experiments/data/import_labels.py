@@ -1,10 +1,10 @@
-"""``gatedcrf data import``: convert the labels of an annotation tool to clicks and scribbles."""
+"""``gatedcrf data import``: convert the labels of an annotation tool to clicks, scribbles and boxes."""
 
 import argparse
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from datamodules.annotations import Annotation, to_json
+from datamodules.annotations import Annotation, Box, to_json
 from datamodules.folder.files import read_class_names
 from datamodules.importers.cvat import read_cvat
 from datamodules.importers.drawing import CLICKS, SCRIBBLES, Drawing, Simulator, to_annotations
@@ -25,7 +25,7 @@ SIMULATORS: Mapping[str, Simulator] = {"scribbles": SCRIBBLES, "clicks": CLICKS}
 
 
 def run(options: argparse.Namespace) -> None:
-    """Write ``clicks.json`` and ``scribbles.json`` for the images of a folder.
+    """Write ``clicks.json``, ``scribbles.json`` and ``boxes.json`` for the images of a folder.
 
     Raises:
         InputError: The export cannot be read, labels no image, or an output file exists.
@@ -39,10 +39,10 @@ def run(options: argparse.Namespace) -> None:
         if others := sorted(found.keys() - known):
             print(f"Skipped {len(others)} labeled images that are not in {images}: {', '.join(others[:5])}")
         found = {name: labels for name, labels in found.items() if name in known}
-    kinds = {out / "clicks.json": _select(found, clicks=True), out / "scribbles.json": _select(found, clicks=False)}
+    kinds = {out / f"{kind}.json": _select(found, kind) for kind in ("clicks", "scribbles", "boxes")}
     written = {path: labels for path, labels in kinds.items() if labels}
     if not written:
-        raise InputError(f"{options.source} labels none of the images; draw points, lines or regions.")
+        raise InputError(f"{options.source} labels none of the images; draw points, lines, regions or rectangles.")
     for path in written:
         check_output(path, options.force)
     for path, labels in written.items():
@@ -50,7 +50,13 @@ def run(options: argparse.Namespace) -> None:
         print(f"{path}: {sum(map(len, labels.values()))} {path.stem} in {len(labels)} images")
 
 
-def _select(found: Labels, clicks: bool) -> Labels:
-    """Return the clicks or the scribbles of the images that have some, sorted by name."""
-    selected = {name: [a for a in labels if a.is_click == clicks] for name, labels in sorted(found.items())}
+def _select(found: Labels, kind: str) -> Labels:
+    """Return the annotations of a kind, of the images that have some, sorted by name."""
+    selected = {name: [label for label in labels if _kind(label) == kind] for name, labels in sorted(found.items())}
     return {name: labels for name, labels in selected.items() if labels}
+
+
+def _kind(label: Annotation) -> str:
+    if isinstance(label, Box):
+        return "boxes"
+    return "clicks" if label.is_click else "scribbles"

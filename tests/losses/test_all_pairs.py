@@ -44,10 +44,11 @@ def test_product_equals_the_dense_matrix(block: int, monkeypatch: pytest.MonkeyP
     torch.testing.assert_close(degrees, kernel.sum(2), rtol=1e-12, atol=1e-12)
 
 
-def test_float32_is_within_1e5_of_float64_far_from_the_mean_color() -> None:
-    """Two flat regions with the smallest and the largest color: the largest cancellation that images have."""
-    rgb = torch.full((1, 3, 32, 32), -2.1)
-    rgb[..., 16:] = 2.6
+@pytest.mark.parametrize("colors", [(-2.1, 2.6), (2.5, 2.6)], ids=["black and white", "bright"])
+def test_float32_is_within_1e5_of_float64_at_the_ends_of_the_color_range(colors: tuple[float, float]) -> None:
+    """The exponent is a difference of squared features, which cancel."""
+    rgb = torch.full((1, 3, 32, 32), colors[0])
+    rgb[..., 16:] = colors[1]
     rgb += 0.05 * torch.randn(rgb.shape, generator=torch.Generator().manual_seed(0))
     kernel, mask = GaussianKernel({"rgb": 0.26, "xy": 25.0}), torch.ones(1, 32, 32, dtype=torch.bool)
     probs = torch.rand(1, 5, 1024, generator=torch.Generator().manual_seed(2))
@@ -58,7 +59,7 @@ def test_float32_is_within_1e5_of_float64_far_from_the_mean_color() -> None:
         (gradient,) = torch.autograd.grad(energies.sum(), y)
         results.append((energies.double(), gradient.double()))
     for single, double in zip(*results, strict=True):
-        assert (single - double).norm() / double.norm() < 1e-5
+        assert (single - double).norm() / double.norm() < 3e-6
 
 
 def test_gradient_is_twice_the_product() -> None:

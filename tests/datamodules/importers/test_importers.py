@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from pycocotools import mask as rle
 
-from datamodules.annotations import Annotation, rasterize
+from datamodules.annotations import Annotation, Box, rasterize
 from datamodules.importers.cvat import read_cvat
 from datamodules.importers.drawing import CLICKS, SCRIBBLES, Drawing, Simulator, to_annotations
 from datamodules.importers.label_studio import decode_brush, read_label_studio
@@ -76,6 +76,9 @@ def studio(path: Path, *results: tuple[str, dict[str, Any]], **changes: Any) -> 
     return path
 
 
+RECTANGLE = {"x": 10, "y": 10, "width": 40, "height": 40, "rotation": 0, "rectanglelabels": ["tree"]}
+
+
 def percent(points: list[list[float]]) -> list[list[float]]:
     return [[100 * x / W, 100 * y / H] for x, y in points]
 
@@ -117,6 +120,28 @@ def test_labelme_points_and_lines(tmp_path: Path) -> None:
         ]
     }
     assert read(read_labelme, tmp_path).keys() == {"IMG 1.2"}
+
+
+def test_rectangles_are_boxes(tmp_path: Path) -> None:
+    """In any order of the corners. A rotated box of CVAT is enclosed: a square of side 10 turned by 45 degrees."""
+    drawn = {
+        read_labelme: labelme(tmp_path / "a.json", ("rectangle", "tree", [[30, 20], [6, 4]])),
+        read_cvat: cvat(
+            tmp_path / "annotations.xml",
+            '<box label="tree" xtl="6.00" ytl="4.00" xbr="30.00" ybr="20.00" z_order="0"></box>',
+            '<box label="sky" xtl="10" ytl="10" xbr="20" ybr="20" rotation="45.0"></box>',
+        ),
+        read_label_studio: studio(tmp_path / "b.json", ("rectanglelabels", RECTANGLE)),
+    }
+    for reader, path in drawn.items():
+        (labels,) = read(reader, path).values()
+        assert all(isinstance(label, Box) for label in labels)
+        assert labels[0].label == 1
+        np.testing.assert_allclose(labels[0].points, [[6, 4], [30, 20]])
+    half = 5 * 2**0.5
+    np.testing.assert_allclose(
+        read(read_cvat, drawn[read_cvat])["IMG 1.2"][1].points, [[15 - half, 15 - half], [15 + half, 15 + half]]
+    )
 
 
 def test_cvat_points_and_lines(tmp_path: Path) -> None:
@@ -259,7 +284,8 @@ def from_studio(*results: Any, **changes: Any) -> Callable[[Path], Any]:
         (from_labelme(("point", "cat", [[1, 1]])), "has the label 'cat'; the classes are sky, tree, bird"),
         (from_cvat('<points label="cat" points="1,1"/>'), "image photos/IMG 1.2.jpg has the label 'cat'; the classes"),
         (from_studio((POINT[0], {**POINT[1], "keypointlabels": ["cat"]})), "task 12 has the label 'cat'; the classes"),
-        (from_labelme(("rectangle", "tree", [[1, 1], [2, 2]])), "the shape 'rectangle'; use point, line, linestrip"),
+        (from_labelme(("circle", "tree", [[1, 1], [2, 2]])), "the shape 'circle'; use point, points, line, linestrip"),
+        (from_labelme(("rectangle", "tree", [[1, 1], [1, 2]])), "a rectangle without area"),
         (from_labelme(("line", "tree", [[1, 1]])), r"the points \[\[1, 1\]\]; expected at least 2"),
         (from_labelme(("polygon", "tree", SQUARE[:2])), "expected at least 3"),
         (from_labelme(("polygon", "tree", [*SQUARE, [1e6, 1]])), r"polygon far outside the image of size \(40, 60\)"),
@@ -268,7 +294,8 @@ def from_studio(*results: Any, **changes: Any) -> Callable[[Path], Any]:
         (from_labelme(imageHeight=None), r"the image size \(H, W\) \(None, 60\); export"),
         (from_labelme(imagePath=None), "the image path None; export"),
         (from_labelme(shapes=None), "no list 'shapes'; pass a JSON file saved by LabelMe"),
-        (from_cvat('<box label="tree" xtl="1" ytl="1" xbr="2" ybr="2"/>'), "has a box; use points, polylines"),
+        (from_cvat('<ellipse label="tree" cx="1" cy="1" rx="2" ry="2"/>'), "has a ellipse; use points, polylines"),
+        (from_cvat('<box label="tree" xtl="1" ytl="1" xbr="2"/>'), "expected at least 2"),
         (from_cvat('<points label="tree" points="1,1;2"/>'), "expected at least 1"),
         (from_cvat('<mask label="tree" rle="1, 2" left="0" top="0" width="2" height="2"/>'), "mask that does not fill"),
         (
@@ -282,7 +309,8 @@ def from_studio(*results: Any, **changes: Any) -> Callable[[Path], Any]:
         (from_cvat('</image><image name="b/IMG 1.2.jpg" width="1" height="1">'), "a second image 'IMG 1.2'"),
         (from_cvat('</image><track id="0" label="tree"/><image>'), 'export it from CVAT as "CVAT for images 1.1"'),
         (from_cvat("<points>"), r"cannot be read \(mismatched tag"),
-        (from_studio(("rectanglelabels", {"rectanglelabels": ["tree"]})), "rectanglelabels; use KeyPointLabels"),
+        (from_studio(("ellipselabels", {"ellipselabels": ["tree"]})), "ellipselabels; use KeyPointLabels"),
+        (from_studio(("rectanglelabels", {**RECTANGLE, "rotation": 5})), r"malformed rectanglelabels \(it is rotated"),
         (from_studio((POINT[0], {**POINT[1], "keypointlabels": []})), r"with the labels \[\]; give each region one"),
         (from_studio((POINT[0], {"x": 1, "keypointlabels": ["tree"]})), r"malformed keypointlabels \('y'\); export"),
         (from_studio(("brushlabels", {**BRUSH, "rle": [0, 0, 1]})), r"malformed brushlabels \(its RLE is cut off\)"),
