@@ -21,6 +21,7 @@ ALLOWED = {
         "pycocotools",
         "scipy",
         "skimage",
+        "maxflow",
         "rich",
     ],
     "lightning_modules": [

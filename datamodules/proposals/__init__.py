@@ -3,9 +3,10 @@
 from datamodules.proposals.boxes import BoxInnerLabels, BoxLabels
 from datamodules.proposals.generator import LabelGenerator
 from datamodules.proposals.grabcut import GrabCutConsensusLabels, GrabCutLabels
+from datamodules.proposals.graph_cut import ScribbleSupLabels
+from datamodules.proposals.objectness import frequency_tuned_saliency, read_objectness
 from datamodules.proposals.options import Proposals
 from datamodules.proposals.recursive import RecursiveBoxes
-from datamodules.proposals.scribblesup import ScribbleSupLabels
 
 __all__ = [
     "BoxInnerLabels",
@@ -16,4 +17,6 @@ __all__ = [
     "Proposals",
     "RecursiveBoxes",
     "ScribbleSupLabels",
+    "frequency_tuned_saliency",
+    "read_objectness",
 ]

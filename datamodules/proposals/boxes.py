@@ -1,99 +1,111 @@
-"""Label maps from boxes alone, Khoreva et al., "Simple Does It", CVPR 2017, Sec. 3."""
+"""Proposals from bounding boxes alone: "Box" and "Box_i" of Khoreva et al., "Simple Does It", CVPR 2017, Sec. 3.1."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil, sqrt
+from math import ceil, floor
 
 import numpy as np
 from numpy.typing import NDArray
 
-from datamodules.annotations import Annotation, Box, LabelMap, Points
+from datamodules.annotations import Annotation, Box, LabelMap, Points, fractional_indices
 from datamodules.io.errors import InputError
 from datamodules.proposals.generator import LabelGenerator
 from datamodules.sample import IGNORE_INDEX
 from datamodules.transforms import Image
 
 BACKGROUND = 0
-Region = tuple[slice, slice]
-"""Rows and columns of an image."""
+
+Window = tuple[slice, slice]
+
+
+def pixels_in(points: Points, size: Sequence[int]) -> Window:
+    """Return the rows and columns of the pixels whose centers lie in a box, as slices of the image.
+
+    A center on the left or upper side belongs to the box, one on the right or lower side does not. So a box with
+    integer corners has exactly its area in pixels, and boxes that share a side share no pixel. A box that contains no
+    center, because it is narrower than a pixel, has the row or column that contains its middle instead. Outside the
+    image there are no pixels: the slices may be empty.
+
+    Args:
+        points: (2, 2), upper left and lower right corner, pixels.
+        size: (H, W, ...) of the image.
+    """
+    (x0, y0), (x1, y1) = points.tolist()
+    return _centers_between(y0, y1, size[0]), _centers_between(x0, x1, size[1])
+
+
+def _centers_between(low: float, high: float, length: int) -> slice:
+    start, stop = ceil(fractional_indices(low)), ceil(fractional_indices(high))
+    if start >= stop:
+        start = floor((low + high) / 2)
+        stop = start + 1
+    return slice(min(max(start, 0), length), min(max(stop, 0), length))
+
+
+def largest_first(labels: Sequence[Annotation]) -> list[Box]:
+    """Return the boxes by decreasing area. Drawn in this order, the smaller of two boxes is in front.
+
+    Of boxes with the same area, the later one is in front.
+    """
+    boxes = [each for each in labels if isinstance(each, Box)]
+    return sorted(boxes, key=lambda box: -float(np.prod(box.points[1] - box.points[0])))
+
+
+def check_share(name: str, value: float) -> None:
+    """Raise :class:`InputError` if ``value`` is not in [0, 1]."""
+    if not 0 <= value <= 1:
+        raise InputError(f"{name} is {value}; use a share in [0, 1].")
 
 
 @dataclass(frozen=True)
 class BoxLabels(LabelGenerator):
-    """Box: all pixels of a box have its class. Smaller boxes lie on top of larger ones; the rest is background."""
+    """All pixels of a box get its class, all others are background.
+
+    If boxes overlap, the smaller one is in front. Clicks, scribbles and tags are not used.
+    """
 
     def __call__(
-        self, image: Image, labels: list[Annotation], probs: NDArray[np.float32] | None, rng: np.random.Generator
+        self,
+        image: Image,
+        labels: list[Annotation],
+        probs: NDArray[np.float32] | None,
+        rng: np.random.Generator,
     ) -> LabelMap:
-        """Return the label map; see :class:`LabelGenerator`."""
-        drawn = np.full(image.shape[:2], BACKGROUND, dtype=np.uint8)
-        for label, region in largest_first(labels, drawn.shape):
-            drawn[region] = label
-        return drawn
+        """Return uint8 (H, W), class index."""
+        proposal = np.full(image.shape[:2], BACKGROUND, dtype=np.uint8)
+        for box in largest_first(labels):
+            proposal[pixels_in(box.points, image.shape)] = box.label
+        return proposal
 
 
 @dataclass(frozen=True)
 class BoxInnerLabels(LabelGenerator):
-    """Box_i: as :class:`BoxLabels`, but only the inner part of a box is labeled, and the rest of it is not.
+    """The middle of a box gets its class, the rest of the box is unlabeled, and all other pixels are background.
+
+    The middle is a rectangle of the same proportions. The middle and the rest of a smaller box are both in front of a
+    larger box. Clicks, scribbles and tags are not used.
 
     Args:
-        share: Area of the inner part relative to the box, in (0, 1]. It has the center and the proportions of the box.
+        share: Share of the box's area that gets the class.
     """
 
     share: float = 0.2
 
     def __post_init__(self) -> None:
-        if not 0 < self.share <= 1:
-            raise InputError(f"share is {self.share}; the inner part of a box must be in (0, 1].")
+        check_share("share", self.share)
 
     def __call__(
-        self, image: Image, labels: list[Annotation], probs: NDArray[np.float32] | None, rng: np.random.Generator
+        self,
+        image: Image,
+        labels: list[Annotation],
+        probs: NDArray[np.float32] | None,
+        rng: np.random.Generator,
     ) -> LabelMap:
-        """Return the label map; see :class:`LabelGenerator`."""
-        drawn = np.full(image.shape[:2], BACKGROUND, dtype=np.uint8)
-        for box in sorted(boxes_of(labels), key=_area, reverse=True):
-            center = box.points.mean(0)
-            drawn[region_of(box.points, drawn.shape)] = IGNORE_INDEX
-            drawn[region_of(center + sqrt(self.share) * (box.points - center), drawn.shape)] = box.label
-        return drawn
-
-
-def largest_first(labels: Sequence[Annotation], size: Sequence[int]) -> list[tuple[int, Region]]:
-    """Return the class and the pixels of each box that has any in an image of ``size`` (H, W), largest first."""
-    found = [(box.label, region_of(box.points, size)) for box in sorted(boxes_of(labels), key=_area, reverse=True)]
-    return [(label, region) for label, region in found if all(side.stop > side.start for side in region)]
-
-
-def boxes_of(labels: Sequence[Annotation]) -> list[Box]:
-    """Return annotations that are all boxes.
-
-    Raises:
-        InputError: One is not a box.
-    """
-    boxes = [label for label in labels if isinstance(label, Box)]
-    if len(boxes) < len(labels):
-        raise InputError("These label maps are made from boxes; choose --data.supervision=boxes.")
-    return boxes
-
-
-def region_of(corners: Points, size: Sequence[int]) -> Region:
-    """Return the pixels whose center is in a box, cut at the image of ``size`` (H, W).
-
-    A box without any, which is smaller than a pixel, gets the pixel that contains its center.
-
-    Args:
-        corners: Upper left and lower right corner, (2, 2), x before y.
-        size: (H, W).
-    """
-    sides = []
-    for low, high, length in zip(corners[0, ::-1].tolist(), corners[1, ::-1].tolist(), size, strict=False):
-        start, stop = ceil(low - 0.5), ceil(high - 0.5)
-        if start == stop:
-            start = int((low + high) // 2)
-            stop = start + 1
-        sides.append(slice(min(max(start, 0), length), min(max(stop, 0), length)))
-    return sides[0], sides[1]
-
-
-def _area(box: Box) -> float:
-    return float(np.prod(box.points[1] - box.points[0]))
+        """Return uint8 (H, W), class index or 255."""
+        proposal = np.full(image.shape[:2], BACKGROUND, dtype=np.uint8)
+        for box in largest_first(labels):
+            middle = box.points.mean(0)
+            inner = middle + np.sqrt(self.share) * (box.points - middle)
+            proposal[pixels_in(box.points, image.shape)] = IGNORE_INDEX
+            proposal[pixels_in(inner, image.shape)] = box.label
+        return proposal

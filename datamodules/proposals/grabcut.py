@@ -1,139 +1,154 @@
-"""Label maps from GrabCut in each box, Khoreva et al., CVPR 2017, Sec. 3. GrabCut is OpenCV's, on colors."""
+"""Proposals from GrabCut in each bounding box, Khoreva et al., "Simple Does It", CVPR 2017, Sec. 3.2.
 
-from collections.abc import Callable
+The paper's GrabCut+ replaces color differences between pixels by boundaries of a detector (HED) that was trained on
+masks. Here GrabCut is that of OpenCV, with color differences.
+"""
+
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from datamodules.annotations import Annotation, LabelMap
+from datamodules.annotations import Annotation, LabelMap, Points
 from datamodules.io.errors import InputError
-from datamodules.proposals.boxes import BACKGROUND, Region, largest_first
+from datamodules.proposals.boxes import BACKGROUND, check_share, largest_first, pixels_in
 from datamodules.proposals.generator import LabelGenerator
 from datamodules.sample import IGNORE_INDEX
 from datamodules.transforms import Image
 
 Mask = NDArray[np.bool_]
-ITERATIONS = 5
+
+
+def cut_out(image: Image, box: Points, margin: float, iterations: int, rng: np.random.Generator) -> Mask:
+    """Return the foreground of a box, bool (H, W), false outside of it.
+
+    GrabCut runs on the box and a frame around it, from which it learns the colors of the background. A box without a
+    frame, for example one that covers the image, is all foreground.
+
+    Args:
+        image: uint8 (H, W, 3).
+        box: (2, 2), upper left and lower right corner, pixels.
+        margin: Width of the frame in widths of the box, and its height in heights of the box. At least one pixel.
+        iterations: Rounds of GrabCut.
+        rng: Source of the randomness of the color models.
+    """
+    inside = pixels_in(box, image.shape)
+    reach = np.maximum(1, margin * (box[1] - box[0]))
+    window = pixels_in(box + np.array([-reach, reach]), image.shape)
+    trimap = np.full(image.shape[:2], cv2.GC_BGD, dtype=np.uint8)
+    trimap[inside] = cv2.GC_PR_FGD
+    cropped = np.ascontiguousarray(trimap[window])
+    if len(np.unique(cropped)) == 2:  # GrabCut needs pixels of both
+        cv2.setRNGSeed(int(rng.integers(2**31)))  # OpenCV has a generator per thread
+        none = np.empty((0, 0))  # no color models yet
+        pixels = np.ascontiguousarray(image[window])
+        trimap[window] = cv2.grabCut(pixels, cropped, (0, 0, 0, 0), none, none, iterations, cv2.GC_INIT_WITH_MASK)[0]
+    return np.asarray(trimap == cv2.GC_PR_FGD)
+
+
+def check_settings(margins: tuple[float, float], iterations: int, repetitions: int) -> None:
+    """Raise :class:`InputError` unless the frames have positive sizes and the numbers of repetitions are positive."""
+    if not 0 < margins[0] <= margins[1]:
+        raise InputError(f"The margins are {margins}; use positive numbers, the smaller one first.")
+    if iterations < 1 or repetitions < 1:
+        raise InputError(f"GrabCut cannot run {repetitions} times for {iterations} iterations; use positive numbers.")
 
 
 @dataclass(frozen=True)
 class GrabCutLabels(LabelGenerator):
-    """GrabCut: the foreground of GrabCut in a box has the class of the box, all other pixels are background.
+    """The foreground that GrabCut finds in a box gets the class of the box, all other pixels are background.
+
+    If boxes overlap, the foreground of the smaller one is in front. Clicks, scribbles and tags are not used.
 
     Args:
-        margin: Background around the box that GrabCut sees, relative to the sides of the box.
-        min_share: A foreground smaller than this share of the box is a failure: the whole box gets the class.
+        min_share: Share of the box. If the foreground covers less, GrabCut has failed, and the whole box gets the
+            class.
+        margin: Width and height of the frame around the box from which the colors of the background are learned,
+            relative to the size of the box.
+        iterations: Rounds of GrabCut.
     """
 
-    margin: float = 0.5
     min_share: float = 0.1
+    margin: float = 0.5
+    iterations: int = 5
+
+    def __post_init__(self) -> None:
+        check_share("min_share", self.min_share)
+        check_settings((self.margin, self.margin), self.iterations, repetitions=1)
 
     def __call__(
-        self, image: Image, labels: list[Annotation], probs: NDArray[np.float32] | None, rng: np.random.Generator
+        self,
+        image: Image,
+        labels: list[Annotation],
+        probs: NDArray[np.float32] | None,
+        rng: np.random.Generator,
     ) -> LabelMap:
-        """Return the label map; see :class:`LabelGenerator`."""
-
-        def votes(region: Region) -> NDArray[np.float64]:
-            foreground = grab_cut(image, region, self.margin, rng)[region]
-            failed = foreground.mean() < self.min_share
-            return np.ones(foreground.shape) if failed else foreground.astype(np.float64)
-
-        return _draw(image, labels, votes, 0.5, 0.5)
+        """Return uint8 (H, W), class index."""
+        proposal = np.full(image.shape[:2], BACKGROUND, dtype=np.uint8)
+        for box in largest_first(labels):
+            inside = pixels_in(box.points, image.shape)
+            foreground = cut_out(image, box.points, self.margin, self.iterations, rng)[inside]
+            failed = np.count_nonzero(foreground) < self.min_share * foreground.size
+            proposal[inside][foreground | failed] = box.label
+        return proposal
 
 
 @dataclass(frozen=True)
 class GrabCutConsensusLabels(LabelGenerator):
-    """GrabCut+_i: the share of GrabCuts of perturbed boxes that call a pixel foreground decides on its label.
+    """Pixels on which GrabCuts of slightly different boxes agree, "GrabCut+_i".
 
-    Pixels with at least ``foreground`` of the votes get the class of the box, those with at most ``background`` are
-    background, and the others are unlabeled.
+    Pixels of a box that most GrabCuts call foreground get the class of the box. Pixels that some call foreground are
+    unlabeled, and all other pixels are background. If boxes overlap, the foreground and the unlabeled pixels of the
+    smaller one are in front. If fewer than ``min_share`` of the pixels of a box get its class, the rest of the box is
+    unlabeled, too. Clicks, scribbles and tags are not used.
 
     Args:
-        boxes: Number of perturbed boxes. The paper has 150.
-        jitter: Largest shift of each side, relative to the box. The paper has 5 %.
-        margins: Bounds of the random background around a box, relative to its sides. The paper has 10 % to 60 %.
-        foreground: Share of the votes. The paper has 70 %.
-        background: Share of the votes. The paper has 20 %.
+        repetitions: Number of GrabCuts for each box. The paper has about 150.
+        jitter: Largest shift of each side, in widths and heights of the box.
+        margins: Range of the size of the frame around the box from which the colors of the background are learned,
+            relative to the size of the box.
+        foreground: Share of the GrabCuts from which on a pixel gets the class.
+        background: Share of the GrabCuts below which a pixel is background.
+        min_share: Share of the box.
+        iterations: Rounds of each GrabCut. More rounds hardly change the labels, and time is proportional to them.
     """
 
-    boxes: int = 10
+    repetitions: int = 20
     jitter: float = 0.05
     margins: tuple[float, float] = (0.1, 0.6)
     foreground: float = 0.7
     background: float = 0.2
+    min_share: float = 0.1
+    iterations: int = 2
 
     def __post_init__(self) -> None:
-        if self.boxes < 1 or not 0 <= self.background < self.foreground <= 1:
-            settings = f"boxes={self.boxes}, background={self.background}, foreground={self.foreground}"
-            raise InputError(f"{settings}: use at least 1 box and 0 <= background < foreground <= 1.")
+        for name in ("jitter", "foreground", "background", "min_share"):
+            check_share(name, getattr(self, name))
+        check_settings(self.margins, self.iterations, self.repetitions)
 
     def __call__(
-        self, image: Image, labels: list[Annotation], probs: NDArray[np.float32] | None, rng: np.random.Generator
+        self,
+        image: Image,
+        labels: list[Annotation],
+        probs: NDArray[np.float32] | None,
+        rng: np.random.Generator,
     ) -> LabelMap:
-        """Return the label map; see :class:`LabelGenerator`."""
+        """Return uint8 (H, W), class index or 255."""
+        proposal = np.full(image.shape[:2], BACKGROUND, dtype=np.uint8)
+        for box in largest_first(labels):
+            inside = pixels_in(box.points, image.shape)
+            agreement = self._agreement(image, box.points, rng)[inside]
+            labeled = agreement >= self.foreground
+            failed = np.count_nonzero(labeled) < self.min_share * labeled.size
+            proposal[inside][(agreement >= self.background) | failed] = IGNORE_INDEX
+            proposal[inside][labeled] = box.label
+        return proposal
 
-        def votes(region: Region) -> NDArray[np.float64]:
-            shifted = [self._shift(region, image.shape, rng) for _ in range(self.boxes)]
-            masks = [grab_cut(image, each, rng.uniform(*self.margins), rng)[region] for each in shifted]
-            return np.asarray(np.mean(masks, axis=0))
-
-        return _draw(image, labels, votes, self.foreground, self.background)
-
-    def _shift(self, region: Region, size: tuple[int, ...], rng: np.random.Generator) -> Region:
-        sides = []
-        for side, length in zip(region, size, strict=False):
-            reach = self.jitter * (side.stop - side.start)
-            ends = np.array([side.start, side.stop]) + rng.uniform(-reach, reach, 2)
-            start, stop = np.rint(ends).astype(int).tolist()
-            start = min(max(start, 0), length - 1)
-            sides.append(slice(start, max(start + 1, min(stop, length))))
-        return sides[0], sides[1]
-
-
-def grab_cut(image: Image, region: Region, margin: float, rng: np.random.Generator) -> Mask:
-    """Return the foreground of a box, bool (H, W), false outside the box.
-
-    If there is no pixel around the box, or if all its pixels and those around it have one color, all of it is.
-
-    Args:
-        image: uint8 (H, W, 3).
-        region: Pixels of the box.
-        margin: Background to use around the box, relative to its sides.
-        rng: GrabCut initializes its color models at random.
-    """
-    window = tuple(
-        slice(max(0, side.start - reach), min(length, side.stop + reach))
-        for side, length in zip(region, image.shape, strict=False)
-        for reach in [max(1, round(margin * (side.stop - side.start)))]
-    )
-    pixels = np.ascontiguousarray(image[window])
-    state = np.full(pixels.shape[:2], cv2.GC_BGD, dtype=np.uint8)
-    inside = tuple(slice(s.start - w.start, s.stop - w.start) for s, w in zip(region, window, strict=True))
-    state[inside] = cv2.GC_PR_FGD
-    result = np.zeros(image.shape[:2], dtype=bool)
-    if (state == cv2.GC_BGD).any() and (pixels != pixels[0, 0]).any():
-        cv2.setRNGSeed(int(rng.integers(2**31)))  # of this thread
-        background, foreground = np.zeros((1, 65)), np.zeros((1, 65))  # five Gaussians each
-        cv2.grabCut(pixels, state, (0, 0, 0, 0), background, foreground, ITERATIONS, cv2.GC_INIT_WITH_MASK)
-        result[window] = state == cv2.GC_PR_FGD
-    else:
-        result[region] = True
-    return result
-
-
-def _draw(
-    image: Image,
-    labels: list[Annotation],
-    votes: Callable[[Region], NDArray[np.float64]],
-    foreground: float,
-    background: float,
-) -> LabelMap:
-    """Draw the boxes, smaller ones on top. ``votes`` returns the share of foreground votes in the pixels of a box."""
-    drawn = np.full(image.shape[:2], BACKGROUND, dtype=np.uint8)
-    for label, region in largest_first(labels, drawn.shape):
-        shares, part = votes(region), drawn[region]
-        part[shares > background] = IGNORE_INDEX
-        part[shares >= foreground] = label
-    return drawn
+    def _agreement(self, image: Image, box: Points, rng: np.random.Generator) -> NDArray[np.float64]:
+        """Return the share of GrabCuts that call a pixel foreground, (H, W)."""
+        votes = np.zeros(image.shape[:2])
+        for _ in range(self.repetitions):
+            shifted = box + rng.uniform(-self.jitter, self.jitter, (2, 2)) * (box[1] - box[0])
+            votes += cut_out(image, shifted, rng.uniform(*self.margins), self.iterations, rng)
+        return votes / self.repetitions

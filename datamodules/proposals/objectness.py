@@ -1,4 +1,4 @@
-"""Objectness maps: how likely a pixel belongs to any object."""
+"""How likely a pixel is part of an object, whatever its class."""
 
 from pathlib import Path
 
@@ -11,37 +11,41 @@ from datamodules.io.errors import InputError
 from datamodules.io.images import naming
 from datamodules.transforms import Image
 
+_BINOMIAL = np.array([1, 4, 6, 4, 1], dtype=np.float32) / 16
+_VISIBLE = 1e-3  # smallest distance in Lab that is not a rounding error
+
 
 def frequency_tuned_saliency(image: Image) -> NDArray[np.float32]:
-    """Return the saliency of Achanta et al., "Frequency-tuned Salient Region Detection", CVPR 2009, float32 (H, W).
+    """Return the saliency of each pixel, float32 (H, W) in [0, 1]: Achanta et al., CVPR 2009, Eq. 8.
 
-    It is the distance between the mean color of the image and the blurred color of a pixel, in Lab, divided by its
-    maximum. It is 0 in an image of one color.
+    It is the Euclidean distance in Lab of the slightly blurred color to the mean color of the image, relative to its
+    maximum. It is 0 if the image has only one color.
 
     Args:
         image: uint8 (H, W, 3), RGB.
     """
-    lab = cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
-    blurred = cv2.GaussianBlur(lab, (5, 5), 0)
-    distance = np.linalg.norm(blurred - lab.mean((0, 1)), axis=2)
-    return np.asarray(distance / max(float(distance.max()), 1e-3), dtype=np.float32)
+    lab = cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2Lab)
+    blurred = cv2.sepFilter2D(lab, -1, _BINOMIAL, _BINOMIAL)
+    distance = np.linalg.norm(blurred - lab.mean((0, 1), dtype=np.float64), axis=2)
+    largest = distance.max()
+    return np.asarray(distance / largest if largest > _VISIBLE else np.zeros_like(distance), dtype=np.float32)
 
 
-def read_objectness(path: Path, size: tuple[int, int]) -> NDArray[np.float32]:
-    """Return a gray PNG of 8 bits, 0 to 255, as float32 (H, W) in [0, 1].
+def read_objectness(path: Path, shape: tuple[int, int]) -> NDArray[np.float32]:
+    """Return the objectness in a file, float32 (H, W) in [0, 1].
+
+    Args:
+        path: PNG with 8 bits of gray, 0 for background and 255 for certain objects.
+        shape: (H, W) of the image.
 
     Raises:
-        InputError: The file is missing or damaged, is not a gray image, or has another size than (H, W).
+        InputError: The file is missing or truncated, is not such a PNG, or has another size than the image.
     """
-    if not path.is_file():
-        raise InputError(f"{path} is missing; every training image needs an objectness map.", "missing file", path)
     with naming(path, "an objectness map"), PILImage.open(path) as picture:
-        mode, pixels = picture.mode, np.asarray(picture)
-    if mode != "L":
-        raise InputError(
-            f"{path} has mode {mode}; write a gray PNG of 8 bits, 255 = certainly an object.", "mode", path
-        )
-    if pixels.shape != size:
-        remedy = f"write it at the size of its image, (H, W) {size}"
-        raise InputError(f"{path} has (H, W) {pixels.shape}; {remedy}.", "size differs", path)
-    return np.asarray(pixels / 255, dtype=np.float32)
+        kind, gray = f"{picture.format} of mode {picture.mode}", np.array(picture)
+    if kind != "PNG of mode L":
+        raise InputError(f"{path} is a {kind}; export it as a PNG with 8 bits of gray.", "not 8 bits of gray", path)
+    if gray.shape != tuple(shape):
+        sizes = f"{gray.shape[1]} x {gray.shape[0]} pixels, and its image {shape[1]} x {shape[0]}"
+        raise InputError(f"{path} has {sizes}; make one of the image's size.", "size differs", path)
+    return (gray / 255).astype(np.float32)

@@ -284,7 +284,7 @@ def from_studio(*results: Any, **changes: Any) -> Callable[[Path], Any]:
         (from_labelme(("point", "cat", [[1, 1]])), "has the label 'cat'; the classes are sky, tree, bird"),
         (from_cvat('<points label="cat" points="1,1"/>'), "image photos/IMG 1.2.jpg has the label 'cat'; the classes"),
         (from_studio((POINT[0], {**POINT[1], "keypointlabels": ["cat"]})), "task 12 has the label 'cat'; the classes"),
-        (from_labelme(("circle", "tree", [[1, 1], [2, 2]])), "the shape 'circle'; use point, points, line, linestrip"),
+        (from_labelme(("circle", "tree", [[1, 1], [2, 2]])), "the shape 'circle'; use point, line, linestrip"),
         (from_labelme(("rectangle", "tree", [[1, 1], [1, 2]])), "a rectangle without area"),
         (from_labelme(("line", "tree", [[1, 1]])), r"the points \[\[1, 1\]\]; expected at least 2"),
         (from_labelme(("polygon", "tree", SQUARE[:2])), "expected at least 3"),
