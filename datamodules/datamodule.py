@@ -129,7 +129,7 @@ class SegmentationDataModule(LightningDataModule, ABC):
             return
         if self.loader.image_cache is not None:
             build_cache(self.train_split(), Path(self.loader.image_cache))
-        if rounds := self.proposal_rounds():
+        if self.trainer is not None and (rounds := self.proposal_rounds()):
             rounds.make_first()
 
     def check(self) -> CheckReport:

@@ -8,6 +8,7 @@ import pytest
 
 from datamodules.annotations import (
     Annotation,
+    Box,
     drop_outside,
     fractional_indices,
     from_json,
@@ -163,3 +164,25 @@ def test_matrix_mirrors_the_pixels_of_clicks() -> None:
     clicks = [line(label, (float(label), 2.9)) for label in range(8)]
     mirror = np.array([[-1.0, 0, 8], [0, 1, 0], [0, 0, 1]])
     np.testing.assert_array_equal(rasterize(clicks, (4, 8), 1, mirror), np.fliplr(rasterize(clicks, (4, 8))))
+
+
+def test_boxes_tags_and_ranks_survive_json_and_label_no_pixels() -> None:
+    given = [
+        Box(2, np.array([[1.5, 2.0], [7.0, 9.25]])),
+        Annotation(3, np.empty((0, 2))),
+        Annotation(1, np.array([[4.5, 5.5]]), rank=2),
+    ]
+    plain = json.loads(json.dumps(to_json(given)))
+    assert plain == [{"class": 2, "box": [1.5, 2.0, 7.0, 9.25]}, 3, {"class": 1, "points": [[4.5, 5.5]], "rank": 2}]
+    for before, after in zip(given, from_json(plain), strict=True):
+        assert (type(before), before.label, before.rank) == (type(after), after.label, after.rank)
+        np.testing.assert_array_equal(before.points, after.points)
+    drawn = rasterize(given, (10, 10))
+    assert np.argwhere(drawn != 255).tolist() == [[5, 4]]
+    assert len(drop_outside(given, (3, 3))) == 2  # without the click
+
+
+@pytest.mark.parametrize("box", [[1, 2, 1, 5], [1, 2, 3], [1, 2, float("nan"), 5], "1 2 3 4"])
+def test_boxes_without_area_are_refused(box: object) -> None:
+    with pytest.raises(ValueError, match=r"is not a(n annotation| box); write"):
+        from_json([{"class": 1, "box": box}])

@@ -13,7 +13,7 @@ from PIL import Image as PILImage
 from pycocotools import mask as rle
 from pycocotools.coco import COCO
 
-from datamodules.annotations import rasterize
+from datamodules.annotations import Box, rasterize
 from datamodules.coco.datamodule import CocoDataModule, to_coco_results
 from datamodules.coco.file import read_coco
 from datamodules.datamodule import LoaderOptions
@@ -362,3 +362,23 @@ def test_results_are_read_back_by_pycocotools(write: Write, tmp_path: Path, caps
     for annotation in loaded.anns.values():
         label = {3: 1, 70: 2}[annotation["category_id"]]
         assert np.array_equal(loaded.annToMask(annotation), labels == label)
+
+
+def test_boxes_and_tags_of_the_annotations(coco: Open) -> None:
+    """An annotation without a box has none. Tags include the background."""
+    data = coco(
+        SQUARE,
+        BOX,
+        {**BOX, "id": 11, "iscrowd": 1, "segmentation": {"counts": [H * W], "size": [H, W]}},
+        supervision="boxes",
+    )
+    assert list(data.quick_problems("train")) == []
+    (box,) = data.train_split().weak_labels(0)
+    assert isinstance(box, Box)
+    np.testing.assert_allclose(box.points, [[19.5, 2.2], [25.5, 7.7]])
+    tags = coco(SQUARE, BOX, supervision="tags").train_split().weak_labels(0)
+    classes = coco(SQUARE, BOX, ignore_boxes=True).train_split().file.classes(background=True)
+    assert isinstance(tags, list)
+    assert {tag.label for tag in tags} == {0, classes[SQUARE["category_id"]], classes[BOX["category_id"]]}
+    with pytest.raises(ValueError, match="background=true"):
+        coco(SQUARE, supervision="boxes", background=False)

@@ -16,6 +16,7 @@ from datamodules.annotations import Annotation, LabelMap, rasterize
 from datamodules.dataset import WholeImages
 from datamodules.folder.datamodule import FolderDataModule
 from datamodules.sample import Sample
+from datamodules.simulate_boxes import BoxSimulator
 from datamodules.simulate_clicks import ClickSimulator
 from datamodules.transforms import Labels, RandomScaleCropFlip
 
@@ -213,3 +214,28 @@ def test_training_with_drawn_clicks_needs_no_dense_mask(folder: Folder, tree: Pa
     crop = RandomScaleCropFlip(64, (1.0, 1.0))
     clicked = [batch["target"][batch["target"] != 255] for batch in batches(folder(augmentation=crop))]
     assert torch.cat(clicked).tolist() == [1, 1]  # the click of train.0 in each of the two epochs
+
+
+def test_boxes_are_read_from_a_file_or_simulated_from_masks(folder: Folder, tree: Path) -> None:
+    """In the masks, class 1 is the left half without the first row, and the background gets no box."""
+    simulated = folder(supervision="boxes", box_simulator=BoxSimulator(20))
+    simulated.prepare_data()
+    assert [vectors(simulated.train_split().weak_labels(index)) for index in range(3)] == [
+        [(1, [[0, 1], [width // 2, height]])] for width, height in ((40, 30), (30, 40), (32, 32))
+    ]
+    (tree / "boxes.json").write_text('{"train.1": [{"class": 1, "box": [2, 3, 9.5, 20]}]}')
+    split = folder(supervision="boxes").train_split()
+    assert [vectors(split.weak_labels(index)) for index in range(3)] == [[], [(1, [[2, 3], [9.5, 20]])], []]
+
+
+@pytest.mark.parametrize("source", ["masks", "scribbles.json", "clicks.json", "tags.json"])
+def test_tags_are_read_from_their_file_or_from_other_labels(folder: Folder, tree: Path, source: str) -> None:
+    if source == "tags.json":
+        (tree / source).write_text('{"train.0": [0], "train.2": [1, 0]}')
+    elif source != "masks":
+        (tree / source).write_text(json.dumps({"train.0": [{"class": 1, "points": [[3, 4], [5, 6]]}] * 2}))
+    data = folder(supervision="tags")
+    data.prepare_data()
+    split = data.train_split()
+    expected = {"masks": [[0, 1]] * 3, "tags.json": [[0], [], [0, 1]]}.get(source, [[1], [], []])
+    assert [[label for label, _ in vectors(split.weak_labels(index))] for index in range(3)] == expected

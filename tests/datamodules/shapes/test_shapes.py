@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from datamodules.annotations import Annotation, rasterize
+from datamodules.proposals import BoxLabels
 from datamodules.sample import IGNORE_INDEX
 from datamodules.shapes.datamodule import ShapesDataModule, ShapesDataset
 from datamodules.shapes.scenes import CLASSES, draw_scene
@@ -113,3 +114,16 @@ def test_images_are_the_same_on_every_machine() -> None:
         b"".join(dataset.image(i).tobytes() + dataset.dense_mask(i).tobytes() for i in range(2))
     ).hexdigest()
     assert digest[:16] == "101cd146aa73e367"
+
+
+def test_boxes_enclose_the_objects_and_tags_name_their_classes() -> None:
+    for index in range(3):
+        splits = [ShapesDataModule(kind, num_train=3).train_split() for kind in ("full", "boxes", "tags", "clicks")]
+        mask, boxes, tags, clicks = (split.weak_labels(index) for split in splits)
+        assert isinstance(mask, np.ndarray)
+        assert not isinstance(boxes, np.ndarray)
+        covered = BoxLabels()(splits[0].image(index), boxes, None, np.random.default_rng(0)) > 0
+        assert (mask[~covered] == 0).mean() > 0.999  # parts of less than 40 pixels have no box
+        assert not isinstance(tags, np.ndarray)
+        assert not isinstance(clicks, np.ndarray)
+        assert {tag.label for tag in tags} == {click.label for click in clicks}

@@ -374,3 +374,30 @@ def test_images_are_cached_decoded(voc_root: Path, tmp_path: Path) -> None:
     cached, split = CachedImages(data.train_split(), tmp_path / "cache"), data.train_split()
     for index in range(len(split)):
         np.testing.assert_array_equal(cached.image(index), split.image(index))
+
+
+def test_boxes_are_those_of_the_annotations_at_the_size_of_the_image(voc_root: Path) -> None:
+    """Pixels 5 to 10 of 1-based columns are the interval 4 to 10. Images of VOC are at most halved here."""
+    folder = voc_root / "VOCdevkit/VOC2012/Annotations"
+    folder.mkdir()
+    box = "<bndbox><xmin>5</xmin><ymin>3</ymin><xmax>10</xmax><ymax>8</ymax></bndbox>"
+    for name in TRAIN_AUG:
+        text = (
+            f"<object><name>dog</name>{box}<difficult>1</difficult></object><object><name>person</name>{box}</object>"
+        )
+        (folder / f"{name}.xml").write_text(f"<annotation>{text}</annotation>")
+    data = open_voc(voc_root, supervision="boxes", max_side=20)
+    assert list(data.quick_problems("train")) == []
+    assert vectors(data.train_split(), "2007_000032") == [(12, [[2, 1], [5, 4]]), (15, [[2, 1], [5, 4]])]
+    (folder / "2007_000063.xml").write_text("<annotation><object><name>unicorn</name></object></annotation>")
+    with pytest.raises(ValueError, match=r"2007_000063\.xml is not an annotation of VOC"):
+        vectors(data.train_split(), "2007_000063")
+    (folder / "2007_000032.xml").unlink()
+    assert ["2007_000032.xml is missing" in str(error) for error in data.quick_problems("train")] == [True]
+
+
+def test_tags_are_the_classes_of_the_clicks(voc_root: Path) -> None:
+    clicks, tags = (open_voc(voc_root, supervision=name).train_split() for name in ("clicks", "tags"))
+    for name in TRAIN_AUG:
+        expected = sorted({label for label, _ in vectors(clicks, name)})
+        assert vectors(tags, name) == [(label, []) for label in expected]

@@ -1,0 +1,103 @@
+"""Label maps of the rounds of a run: where they are, when they are made, and who waits for them."""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from datamodules.annotations import Annotation, LabelMap
+from datamodules.io.errors import InputError
+from datamodules.proposals import LabelGenerator, Proposals
+from datamodules.proposals.rounds import ProposalRounds
+from datamodules.transforms import Image
+
+IMAGES = [np.full((6, 8, 3), value, dtype=np.uint8) for value in (10, 20, 30)]
+CALLS: list[str] = []
+
+
+@dataclass(frozen=True)
+class Clicked(LabelGenerator):
+    """All pixels get the class of the first click or, later, the predicted one."""
+
+    offset: int = 0
+
+    def __call__(
+        self, image: Image, labels: list[Annotation], probs: NDArray[np.float32] | None, rng: np.random.Generator
+    ) -> LabelMap:
+        CALLS.append("first" if probs is None else "later")
+        label = labels[0].label + self.offset if probs is None else probs.argmax(0)
+        return np.broadcast_to(np.asarray(label, dtype=np.uint8), image.shape[:2]).copy()
+
+
+@pytest.fixture
+def rounds(tmp_path: Path, arrays: Callable[..., Any]) -> ProposalRounds:
+    CALLS.clear()
+    labels = [[Annotation(label, np.array([[1.5, 2.5]]))] for label in (1, 2, 0)]
+    dataset = arrays(IMAGES, [None] * 3, labels)
+    return ProposalRounds(dataset, Clicked(), tmp_path / "cache", tmp_path / "run", 3, batches=10, num_classes=4)
+
+
+def test_rounds_share_the_batches(rounds: ProposalRounds) -> None:
+    assert [rounds.round_of(batch) for batch in range(10)] == [1, 1, 1, 1, 2, 2, 2, 3, 3, 3]
+    assert replace(rounds, rounds=1).round_of(9) == 1
+
+
+def test_first_round_is_made_once_and_shared_by_runs(rounds: ProposalRounds, tmp_path: Path) -> None:
+    rounds.make_first()
+    assert [rounds.read(index, batch=0)[0, 0] for index in range(3)] == [1, 2, 0]
+    assert CALLS == ["first"] * 3
+    replace(rounds, run=tmp_path / "other").make_first()
+    assert CALLS == ["first"] * 3
+
+
+@pytest.mark.parametrize("change", ["generator", "labels", "interrupted"])
+def test_changed_or_unfinished_label_maps_are_made_again(rounds: ProposalRounds, change: str) -> None:
+    rounds.make_first()
+    if change == "generator":
+        other = replace(rounds, generator=Clicked(1))
+    elif change == "labels":
+        rounds.dataset.weak_labels(0)[0] = Annotation(3, np.array([[1.5, 2.5]]))
+        other = replace(rounds)
+    else:
+        (rounds.folder(1) / "complete").unlink()
+        (rounds.folder(1) / "image0.png").unlink()
+        other = replace(rounds)
+    other.make_first()
+    assert len(CALLS) == {"generator": 6, "labels": 6, "interrupted": 4}[change]
+    assert other.read(0, 0)[0, 0] == {"generator": 2, "labels": 3, "interrupted": 1}[change]
+
+
+def test_readers_wait_until_the_round_is_complete(rounds: ProposalRounds) -> None:
+    """A loader process asks for a batch of the second round while the first one is being trained."""
+    read: list[int] = []
+    reader = threading.Thread(target=lambda: read.append(int(rounds.read(1, batch=4)[0, 0])))
+    reader.start()
+    probs = np.zeros((4, 6, 8), dtype=np.float32)
+    probs[3] = 1
+    rounds.make(2, range(3), lambda image: probs)
+    time.sleep(0.3)
+    assert not read  # not all processes have made their share
+    rounds.mark_complete(2)
+    reader.join(timeout=10)
+    assert read == [3]
+    assert rounds.folder(2) == rounds.run / "proposals" / "2"
+
+
+def test_label_maps_are_refused_as_weak_labels(rounds: ProposalRounds) -> None:
+    rounds.dataset.all_labels[1] = np.zeros((6, 8), dtype=np.uint8)  # type: ignore[attr-defined]
+    with pytest.raises(InputError, match="labels of image1 are a label map"):
+        rounds.make_first()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"), [({"rounds": 0}, "rounds is 0"), ({"rounds": 2}, "without a generator")]
+)
+def test_options_are_checked(options: dict[str, int], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Proposals(**options)  # type: ignore[arg-type]

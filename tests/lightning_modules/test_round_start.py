@@ -1,0 +1,94 @@
+"""A run in rounds: real trainings on the built-in dataset, with and without interruption."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from datamodules.annotations import Annotation, LabelMap
+from datamodules.datamodule import LoaderOptions
+from datamodules.io.images import read_label_map
+from datamodules.proposals import BoxLabels, LabelGenerator, Proposals
+from datamodules.shapes import ShapesDataModule
+from datamodules.transforms import Image, RandomScaleCropFlip
+from lightning_modules.weak_segmentation import WeakSegmentation
+from losses import PartialCrossEntropyLoss
+
+
+@dataclass(frozen=True)
+class Predicted(LabelGenerator):
+    """Boxes, then what the network predicts."""
+
+    def __call__(
+        self, image: Image, labels: list[Annotation], probs: NDArray[np.float32] | None, rng: np.random.Generator
+    ) -> LabelMap:
+        return BoxLabels()(image, labels, None, rng) if probs is None else np.asarray(probs.argmax(0), dtype=np.uint8)
+
+
+def build(folder: Path, workers: int = 0) -> tuple[WeakSegmentation, ShapesDataModule]:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 6, 1))
+    proposals = Proposals(Predicted(), rounds=2, cache_dir=str(folder / "cache"))
+    data = ShapesDataModule(
+        "boxes", 4, 2, 32, RandomScaleCropFlip(16), 1, LoaderOptions(2, workers), seed=0, proposals=proposals
+    )
+    return WeakSegmentation(network, PartialCrossEntropyLoss(), data.class_names, learning_rate=0.1), data
+
+
+def trained(folder: Path, trainer: Callable[..., pl.Trainer], workers: int = 0, **options: Any) -> WeakSegmentation:
+    model, data = build(folder, workers)
+    checkpoint = options.pop("ckpt_path", None)
+    settings = {"val_check_interval": 100, "check_val_every_n_epoch": None, "num_sanity_val_steps": 0, **options}
+    pl.seed_everything(0, verbose=False)
+    run = trainer("run", max_steps=6, use_distributed_sampler=False, log_every_n_steps=1, **settings)
+    run.fit(model, datamodule=data, ckpt_path=checkpoint)
+    return model
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_second_round_is_trained_on_the_predictions_after_the_first(
+    workers: int, tmp_path: Path, trainer: Callable[..., pl.Trainer]
+) -> None:
+    class Halfway(pl.Callback):
+        def on_train_batch_end(self, trainer: pl.Trainer, module: Any, *_: Any) -> None:
+            if trainer.global_step == 3:
+                split = trainer.datamodule.train_split()  # type: ignore[attr-defined]
+                module.eval()
+                with torch.no_grad():
+                    for index in range(len(split)):
+                        image = torch.from_numpy(split.image(index)).permute(2, 0, 1)[None]
+                        predicted.append(module(image)[0].argmax(0).byte().numpy())
+                module.train()
+
+    predicted: list[LabelMap] = []
+    model = trained(tmp_path, trainer, workers, callbacks=[Halfway()])
+    made = sorted((tmp_path / "run/proposals/2").glob("*.png"))
+    assert len(made) == len(predicted) == 4
+    for file, expected in zip(made, predicted, strict=True):
+        np.testing.assert_array_equal(read_label_map(file, 6), expected)
+    assert all(child.training for child in model.network.modules())
+
+
+def test_run_stopped_at_the_end_of_a_round_continues_exactly(
+    tmp_path: Path, trainer: Callable[..., pl.Trainer]
+) -> None:
+    """The checkpoint is from before the label maps of the second round were made."""
+
+    class Save(pl.Callback):
+        def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+            if trainer.global_step == 3:
+                trainer.save_checkpoint(tmp_path / "half.ckpt")
+
+    whole = trained(tmp_path, trainer, callbacks=[Save()])
+    for file in (tmp_path / "run/proposals/2").iterdir():
+        file.unlink()
+    resumed = trained(tmp_path, trainer, ckpt_path=tmp_path / "half.ckpt")
+    for before, after in zip(whole.state_dict().values(), resumed.state_dict().values(), strict=True):
+        assert torch.equal(before, after)
