@@ -61,12 +61,12 @@ def expand_labels(unary: Costs, edges: Indices, weights: Costs) -> Indices:
 
 
 def _finite(unary: Costs, weights: Costs) -> Costs:
-    """Replace infinite costs by one that exceeds the energy of any labeling without them, which flows can add."""
-    lowest = unary.min(1, keepdims=True)
-    relative = unary - lowest
-    permitted = np.isfinite(relative)
-    forbidden = 1 + weights.sum() + np.where(permitted, relative, 0).max(1).sum()
-    return np.asarray(np.where(permitted, relative, forbidden))
+    """Return costs relative to the cheapest class of each node, with a finite cost for what is forbidden.
+
+    The energy of the cheapest classes is then at most the sum of the weights, and expansions only lower it.
+    """
+    relative = unary - unary.min(1, keepdims=True)
+    return np.asarray(np.minimum(relative, 1 + weights.sum()))
 
 
 def _best_expansion(label: int, labels: Indices, unary: Costs, edges: Indices, weights: Costs) -> NDArray[np.bool_]:

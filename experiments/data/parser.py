@@ -7,7 +7,7 @@ from pathlib import Path
 
 from experiments import DATASETS
 
-SUPERVISIONS = ("clicks", "keypoints", "scribbles", "full")
+SUPERVISIONS = ("tags", "clicks", "keypoints", "boxes", "scribbles", "full")
 
 
 def parse(args: Sequence[str]) -> argparse.Namespace:

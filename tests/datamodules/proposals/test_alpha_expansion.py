@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from datamodules.proposals.alpha_expansion import expand_labels, potts_energy
+from datamodules.proposals.alpha_expansion import _best_expansion, expand_labels, potts_energy
 
 Problem = tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.float64]]
 
@@ -54,6 +54,20 @@ def test_no_expansion_lowers_the_energy_of_several_classes(seed: int) -> None:
         expanded = tuple(label if move else old for move, old in zip(moved, labels, strict=True))
         assert energy(expanded, *problem) >= least - 1e-9
     assert least <= 2 * lowest(problem) + 1e-9
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_expansion_of_any_labels_is_the_best_of_all(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    _, edges, weights = draw(seed, nodes=6, classes=4)
+    unary, labels = rng.uniform(0, 1, (6, 4)), rng.integers(0, 4, 6)
+    for label in range(4):
+        expanded = np.where(_best_expansion(label, labels, unary, edges, weights), label, labels)
+        energies = [
+            energy(tuple(np.where(moved, label, labels).tolist()), unary, edges, weights)
+            for moved in product((False, True), repeat=6)
+        ]
+        assert energy(tuple(expanded.tolist()), unary, edges, weights) == pytest.approx(min(energies))
 
 
 def test_minimum_is_reached_on_nearly_all_trees() -> None:

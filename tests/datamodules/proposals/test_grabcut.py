@@ -56,14 +56,21 @@ def test_foreground_of_the_smaller_box_is_in_front() -> None:
     assert (proposal[proposal != 2] == 1).all()  # a box that covers the image is all foreground
 
 
-def test_pixels_beyond_the_frame_are_not_read() -> None:
-    image, _ = draw()
-    expected = propose(GrabCutLabels(margin=0.25), image, box(1, *DISC))
-    image[:4], image[52:], image[:, :8], image[:, 56:] = 0, 255, 99, 190
-    assert np.array_equal(propose(GrabCutLabels(margin=0.25), image, box(1, *DISC)), expected)
-    image[4:12, 8:56] = image[12:20, 8:56]  # a part of the frame
-    image[4:52, 8:16] = image[4:52, 24:32]
-    assert not np.array_equal(propose(GrabCutLabels(margin=0.25), image, box(1, *DISC)), expected)
+def test_pixels_up_to_the_end_of_the_frame_are_read_and_no_others() -> None:
+    margin, corners, last = 0.25, np.array([[24.0, 20.0], [64.0, 60.0]]), [0, 0, 0]
+    for seed in range(12):
+        image = draw_scene(90, np.random.default_rng(seed))[0]
+        foreground = cut_out(image, corners, margin, 1, np.random.default_rng(0))
+        cropped = cut_out(image[10:70, 14:74], corners - [14, 10], margin, 1, np.random.default_rng(0))
+        assert np.array_equal(foreground[10:70, 14:74], cropped)
+        for width in (0, 1, 5):  # pixels of the frame that are covered, on each side
+            covered = image.copy()
+            covered[: 10 + width], covered[70 - width :] = 40, 40
+            covered[:, : 14 + width], covered[:, 74 - width :] = 220, 220
+            changed = cut_out(covered, corners, margin, 1, np.random.default_rng(0)) != foreground
+            last[(0, 1, 5).index(width)] += bool(changed.any())
+    assert last[0] == 0
+    assert last[1] > 0
 
 
 def test_foreground_below_the_share_is_a_failure() -> None:

@@ -98,6 +98,19 @@ def test_labels_have_the_least_energy(patches: Image, seed: int | None) -> None:
     assert np.array_equal(propose(patches, *labels, probs=probs, **options), best)
 
 
+def test_weights_fall_with_the_distance_of_colors_and_textures(patches: Image) -> None:
+    superpixels = np.arange(9).reshape(3, 3).repeat(8, 0).repeat(8, 1)
+    edges = find_neighbors(superpixels)
+    colors, textures = color_histograms(patches, superpixels), texture_histograms(patches, superpixels)
+    expected = [
+        exp(-((colors[i] - colors[j]) ** 2).sum() / 50**2 - ((textures[i] - textures[j]) ** 2).sum() / 7**2)
+        for i, j in edges
+    ]
+    found = ScribbleSupLabels(delta_color=50, delta_texture=7)._weights(patches, superpixels, edges)
+    assert np.allclose(found, expected)
+    assert found.min() < 0.5 * found.max()
+
+
 def test_predictions_decide_where_no_stroke_is(patches: Image) -> None:
     """A tag names a class without a place. Classes that are not named are not predicted."""
     labels = [stroke(1, (3.5, 3.5)), stroke(3)]
