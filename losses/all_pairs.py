@@ -13,7 +13,7 @@ from torch import Tensor
 from losses.autograd import Once
 from losses.kernels import SPATIAL, GaussianKernel
 
-BLOCK = {"cpu": 2**20, "cuda": 2**25}
+BLOCK = {"cpu": 2**19, "cuda": 2**25}
 """Number of elements of K that are computed at a time, by device. On a CPU, they stay in its cache."""
 MASKED = -1e4  # exponent of a pair that is not counted
 NEGLIGIBLE = -60.0  # smaller exponents are raised to it: below float32's range, numbers are denormal and slow
@@ -25,7 +25,7 @@ def scaled_features(maps: Mapping[str, Tensor], kernel: GaussianKernel, mask: Te
     Args:
         maps: Feature maps by modality, float (N, D, h, w), with P = h w.
         kernel: Bandwidths.
-        mask: bool (N, h, w). Elsewhere, features are 0. Their mean over the mask is 0, which reduces rounding errors.
+        mask: bool (N, h, w). Elsewhere, features are 0.
     """
     n, height, width = mask.shape
     stacked = [maps[name] / kernel.sigma[name] for name in kernel.modalities]
@@ -34,10 +34,7 @@ def scaled_features(maps: Mapping[str, Tensor], kernel: GaussianKernel, mask: Te
         rows, columns = (torch.arange(side, device=mask.device, dtype=like.dtype) for side in (height, width))
         grid = torch.stack(torch.meshgrid(rows, columns, indexing="ij")) / kernel.sigma[SPATIAL]
         stacked.append(grid.expand(n, -1, -1, -1))
-    gate = mask.unsqueeze(1)
-    features = torch.cat(stacked, dim=1).masked_fill(~gate, 0)
-    mean = features.sum((2, 3), keepdim=True) / gate.sum((2, 3), keepdim=True).clamp(min=1)
-    return ((features - mean) * gate).flatten(2)
+    return torch.cat(stacked, dim=1).masked_fill(~mask.unsqueeze(1), 0).flatten(2)
 
 
 def pairwise_energies(probs: Tensor, features: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -76,22 +73,24 @@ def _(probs: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
 
 def _product(probs: Tensor, features: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     count, _, pixels = probs.shape
-    # the exponent -|f_a - f_b|^2 / 2 is one product: (f_a, -|f_a|^2 / 2, 1) . (f_b, 1, -|f_b|^2 / 2)
+    # The exponent -|f_a - f_b|^2 / 2 is one product: (f_a, -|f_a|^2 / 2, 1) . (f_b, 1, -|f_b|^2 / 2). Its terms cancel,
+    # so it is computed in float64.
+    features = features.double()
     norms = features.square().sum(1, keepdim=True).div_(-2).masked_fill_(~mask.unsqueeze(1), MASKED)
     ones = torch.ones_like(norms)
     left, right = torch.cat([features, norms, ones], 1).mT.contiguous(), torch.cat([features, ones, norms], 1)
-    filtered, degrees = torch.zeros_like(probs), torch.zeros_like(norms[:, 0])
+    filtered, degrees = torch.zeros_like(probs), torch.zeros_like(probs[:, 0])
     elements = BLOCK.get(probs.device.type, BLOCK["cuda"])
     images = max(1, min(count, elements // (64 * pixels)))  # so many that a block has at least 64 rows
     rows = max(1, min(pixels, elements // (images * pixels)))
-    buffer = probs.new_empty(images * rows * pixels)
+    buffer = features.new_empty(images * rows * pixels)
     for group in (slice(first, first + images) for first in range(0, count, images)):
         for start in range(0, pixels, rows):
             stop = min(start + rows, pixels)
             a, later = left[group, start:stop], right[group, :, start:]
-            weights = buffer[: len(a) * (stop - start) * (pixels - start)].view(len(a), stop - start, pixels - start)
-            torch.bmm(a, later, out=weights)
-            weights.clamp_(NEGLIGIBLE, 0).exp_()
+            exponents = buffer[: len(a) * (stop - start) * (pixels - start)].view(len(a), stop - start, pixels - start)
+            torch.bmm(a, later, out=exponents)
+            weights = exponents.clamp_(NEGLIGIBLE, 0).to(probs.dtype).exp_()
             _accumulate(probs[group], weights, start, filtered[group], degrees[group])
     return filtered.mul_(mask.unsqueeze(1)), degrees.mul_(mask)
 

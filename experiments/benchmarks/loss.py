@@ -1,4 +1,4 @@
-"""``gatedcrf benchmark loss``: time, memory and error of each engine."""
+"""``gatedcrf benchmark loss``: time, memory and error of each engine, and of every other loss."""
 
 import argparse
 from collections.abc import Callable, Iterator, Sequence
@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from experiments.benchmarks import every_loss
 from experiments.benchmarks.loss_plot import draw_plot
 from experiments.benchmarks.measure import (
     check_memory,
@@ -63,7 +64,8 @@ def _measure_size(
         figures[engine] |= {"ms": ms, "share_of_floor": floor / ms}
     times = if_it_fits(partial(_measure_training_step, size, device, repeats))
     step: Result = {"training_step_ms": times} if isinstance(times, str) else {**times}
-    return {"size": size._asdict(), "floor_ms": floor, "engines": figures, **step}
+    losses = every_loss.measure_losses(size, device, repeats)
+    return {"size": size._asdict(), "floor_ms": floor, "engines": figures, "losses": losses, **step}
 
 
 def _measure_engine(engine: str, size: LossSize, device: torch.device) -> Result:
@@ -158,7 +160,13 @@ def to_text(result: Result) -> str:
         "Error: of the loss or the gradient, whichever is larger, relative to float64; bf16: of the gradient for "
         "bfloat16 predictions. Training step: DeepLab-v3+ with ResNet-34; the loss includes softmax and pooling."
     )
-    return f"{conditions}\n\n{to_markdown([HEADER, *(row for size in result['sizes'] for row in _rows(size))])}"
+    engines = to_markdown([HEADER, *(row for size in result["sizes"] for row in _rows(size))])
+    losses = [row for size in result["sizes"] for row in every_loss.to_rows(size)]
+    note = (
+        "Every loss, forward and backward in float32: regularizers on the logits grid, losses of labels at the size of "
+        "the image, without the softmax and the pooling of the image."
+    )
+    return f"{conditions}\n\n{engines}" + (f"\n{note}\n\n{to_markdown([every_loss.HEADER, *losses])}" if losses else "")
 
 
 def _rows(measured: Result) -> Iterator[list[str]]:

@@ -50,7 +50,7 @@ def test_float32_is_within_1e5_of_float64_at_the_ends_of_the_color_range(colors:
     rgb = torch.full((1, 3, 32, 32), colors[0])
     rgb[..., 16:] = colors[1]
     rgb += 0.05 * torch.randn(rgb.shape, generator=torch.Generator().manual_seed(0))
-    kernel, mask = GaussianKernel({"rgb": 0.26, "xy": 25.0}), torch.ones(1, 32, 32, dtype=torch.bool)
+    kernel, mask = GaussianKernel({"rgb": 0.1, "xy": 25.0}), torch.ones(1, 32, 32, dtype=torch.bool)
     probs = torch.rand(1, 5, 1024, generator=torch.Generator().manual_seed(2))
     results = []
     for dtype in (torch.float32, torch.float64):
@@ -59,7 +59,7 @@ def test_float32_is_within_1e5_of_float64_at_the_ends_of_the_color_range(colors:
         (gradient,) = torch.autograd.grad(energies.sum(), y)
         results.append((energies.double(), gradient.double()))
     for single, double in zip(*results, strict=True):
-        assert (single - double).norm() / double.norm() < 3e-6
+        assert (single - double).norm() / double.norm() < 1e-6
 
 
 def test_gradient_is_twice_the_product() -> None:
@@ -77,7 +77,7 @@ def test_second_derivatives_are_refused() -> None:
 
 
 def test_no_matrix_of_all_pairs_is_in_memory() -> None:
-    """64 MiB for K of one image of 64 x 64 pixels; a block has 4 MiB."""
+    """64 MiB for K of one image of 64 x 64 pixels; the exponents of a block have 4 MiB."""
     probs, features_ = torch.rand(1, 2, 4096), torch.rand(1, 5, 4096)
     activities = [torch.profiler.ProfilerActivity.CPU]
     with torch.profiler.profile(activities=activities, profile_memory=True, acc_events=True) as profile:

@@ -70,7 +70,8 @@ def test_limits_are_plausible_and_named_in_the_report(result: dict[str, Any], fo
 def test_size_that_does_not_fit_is_reported(result: dict[str, Any], tmp_path: Path) -> None:
     (measured,) = result["sizes"]
     lacking = {**measured, "engines": {**measured["engines"], "tensor": "does not fit"}}
-    lacking |= {"training_step_ms": "too large for a CPU", "term_ms": None}
+    lacking |= {"training_step_ms": "too large for a CPU", "term_ms": None, "losses": {}}
+    measured = {**measured, "losses": {}}
     both = {**result, "sizes": [measured, lacking]}
     header, _, *table = rows(to_text(both))
     assert header == HEADER
@@ -83,3 +84,14 @@ def test_size_that_does_not_fit_is_reported(result: dict[str, Any], tmp_path: Pa
     pixels = np.asarray(Image.open(tmp_path / "loss.png").convert("L"))
     assert pixels.shape[1] > 1000
     assert (pixels < 128).mean() > 0.005
+
+
+def test_every_loss_is_measured_beside_the_others(result: dict[str, Any]) -> None:
+    (measured,) = result["sizes"]
+    assert list(measured["losses"]) == [
+        *("Gated CRF", "dense CRF", "normalized cut", "kernel cut", "partial cross-entropy", "What's the Point"),
+    ]
+    assert all(figures["error"] < 1e-5 and figures["ms"] > 0 for figures in measured["losses"].values())
+    shown = [row for row in rows(to_text(result)) if row[1] in measured["losses"]]
+    assert [row[1] for row in shown] == list(measured["losses"])
+    assert all(row[-1].endswith(" %") for row in shown)

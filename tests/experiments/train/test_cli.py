@@ -82,7 +82,7 @@ def test_predict_writes_class_indices(finished: Path, tmp_path: Path) -> None:
         ("--trainer.max_step=3", "trainer.max_steps"),
         ("--model.regularizer_wieght=3", "model.regularizer_weight"),
         ("--trainer.max_steps=lots", "lots"),
-        ("--data.supervision=boxes", "this dataset has clicks, scribbles, full"),
+        ("--data.supervision=polygons", "this dataset has tags, clicks, boxes, scribbles, full"),
         ("--model.regularizer.radius=0", "radius is 0"),
         ("--model.regularizer.kernels=[{sigma: {depth: 0.1}}]", "depth"),  # seen at the first step only
         ("--trainer.accelerator=gpu", "gpu") if not torch.cuda.is_available() else ("--trainer.devices=0", "0"),
