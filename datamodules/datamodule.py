@@ -2,9 +2,8 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from pytorch_lightning import LightningDataModule, Trainer
 from pytorch_lightning.trainer.states import TrainerFn
@@ -18,30 +17,13 @@ from datamodules.extra_inputs import ExtraInputs
 from datamodules.image_cache import CachedImages, build_cache
 from datamodules.io.errors import InputError, distinct, refuse
 from datamodules.io.images import in_threads
+from datamodules.loader import LoaderOptions
 from datamodules.proposals import BoxLabels, LabelGenerator, Proposals
 from datamodules.proposals.rounds import ProposalRounds
 from datamodules.sample import Sample
 from datamodules.sampler import StreamBatchSampler
 from datamodules.transforms import RandomScaleCropFlip
-from datamodules.validation import CheckReport, count_labels, find_problems
-from datamodules.workers import init_worker
-
-
-@dataclass(frozen=True)
-class LoaderOptions:
-    """Batch size, loader processes and cache.
-
-    Args:
-        batch_size: Samples per batch, over all devices together.
-        num_workers: Loader processes per device. Affects speed only.
-        image_cache: Folder for the decoded training images, 3 bytes per pixel, shared by all processes of a machine.
-            It is filled before the first step, and again when a file changes. ``None`` decodes images in every epoch.
-            Affects speed only.
-    """
-
-    batch_size: int = 16
-    num_workers: int = 4
-    image_cache: str | None = None
+from datamodules.validation import CheckReport, check_splits, count_labels
 
 
 class SegmentationDataModule(LightningDataModule, ABC):
@@ -134,18 +116,7 @@ class SegmentationDataModule(LightningDataModule, ABC):
 
     def check(self) -> CheckReport:
         """Read every file of the training and validation images and collect all errors."""
-        images, problems = dict[str, int](), list[InputError]()
-        for split in ("train", "val"):
-            try:
-                for problem in self.quick_problems(split):
-                    problems.append(problem)  # kept if the next check raises
-                opened = self.split_to_check(split)
-            except InputError as error:
-                problems.append(InputError(str(error), "cannot be opened", split))
-            else:
-                images[split] = len(opened)
-                problems += find_problems(opened, training=split == "train")
-        return CheckReport(images, distinct(problems))
+        return check_splits(self.quick_problems, self.split_to_check)
 
     def label_histogram(self) -> list[int]:
         """Return the number of training labels per class: clicks, or labeled pixels if there are other labels."""
@@ -211,7 +182,7 @@ class SegmentationDataModule(LightningDataModule, ABC):
         objectness = None if self.proposals.objectness is None else Path(self.proposals.objectness)
         extra = ExtraInputs(self._inputs, self.num_classes, objectness) if self._inputs else None
         crops = AugmentedCrops(split, self.augmentation, self.seed, self.stroke_width, labels, extra)
-        return DataLoader(crops, batch_sampler=sampler, **self._workers())
+        return DataLoader(crops, batch_sampler=sampler, **self.loader.processes(trainer.strategy.root_device))
 
     def val_dataloader(self) -> DataLoader[Sample]:
         """Return a loader of whole images, batched by size. Ranks share them without repetition."""
@@ -234,17 +205,14 @@ class SegmentationDataModule(LightningDataModule, ABC):
         share = range(trainer.global_rank, length, trainer.world_size)  # DistributedSampler would repeat images
         batches = batches_of_equal_size(share, self._shapes[name])
         # no batch_sampler: Lightning could not rebuild it for predictions
-        return DataLoader(ImageBatches(WholeImages(split)), batch_size=None, sampler=batches, **self._workers())
+        return DataLoader(
+            ImageBatches(WholeImages(split)),
+            batch_size=None,
+            sampler=batches,
+            **self.loader.processes(self._trainer().strategy.root_device),
+        )
 
     def _trainer(self) -> Trainer:
         if self.trainer is None:
             raise RuntimeError("Loaders depend on the run; pass this datamodule to a Trainer.")
         return self.trainer
-
-    def _workers(self) -> dict[str, Any]:
-        return {
-            "num_workers": self.loader.num_workers,
-            "worker_init_fn": init_worker,
-            "persistent_workers": self.loader.num_workers > 0,
-            "pin_memory": self._trainer().strategy.root_device.type == "cuda",
-        }

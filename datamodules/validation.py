@@ -1,7 +1,7 @@
 """Checks of a whole dataset before a long run: errors in its files, and labels per class."""
 
 from collections import Counter
-from collections.abc import Container
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from datamodules.annotations import Box, drop_outside, rasterize
 from datamodules.dataset import SegmentationDataset
-from datamodules.io.errors import InputError
+from datamodules.io.errors import InputError, distinct
 from datamodules.io.images import in_threads
 from datamodules.sample import IGNORE_INDEX
 
@@ -36,6 +36,29 @@ class CheckReport(NamedTuple):
 
     images: dict[str, int]
     problems: list[InputError]
+
+
+def check_splits(
+    quick_problems: Callable[[str], Iterable[InputError]], open_split: Callable[[str], SegmentationDataset]
+) -> CheckReport:
+    """Read every file of "train" and "val" and collect all errors.
+
+    Args:
+        quick_problems: Returns the errors of a split that are found without reading every image.
+        open_split: Opens a split.
+    """
+    images, problems = dict[str, int](), list[InputError]()
+    for name in ("train", "val"):
+        try:
+            for problem in quick_problems(name):
+                problems.append(problem)  # kept if the next check raises
+            split = open_split(name)
+        except InputError as error:
+            problems.append(InputError(str(error), "cannot be opened", name))
+        else:
+            images[name] = len(split)
+            problems += find_problems(split, training=name == "train")
+    return CheckReport(images, distinct(problems))
 
 
 def find_problems(split: SegmentationDataset, training: bool, skip: Container[str] = ()) -> list[InputError]:

@@ -32,6 +32,11 @@ class RoundStart(Callback):
         """Begin the next round after the last step of a round."""
         self._begin(trainer, pl_module)
 
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Release the loader processes that wait for a round."""
+        if self._rounds is not None:
+            self._rounds.abandon()
+
     def _begin(self, trainer: Trainer, module: LightningModule) -> None:
         if self._rounds is None or trainer.global_step == trainer.max_steps:
             return

@@ -7,11 +7,12 @@ from pathlib import Path
 
 from datamodules.annotations import LabelMap
 from datamodules.cityscapes.files import CLASSES, LABEL_IDS, PUBLISHED, TRAIN_IDS, CityscapesFiles
-from datamodules.datamodule import LoaderOptions, SegmentationDataModule
+from datamodules.datamodule import SegmentationDataModule
 from datamodules.dataset import SegmentationDataset
 from datamodules.extra_inputs import classes_of
 from datamodules.io.click_files import Clicks, read_clicks
 from datamodules.io.errors import InputError
+from datamodules.loader import LoaderOptions
 from datamodules.proposals import Proposals
 from datamodules.simulate_boxes import to_tags
 from datamodules.transforms import Labels, RandomScaleCropFlip

@@ -11,9 +11,10 @@ from pycocotools import mask as rle
 from datamodules.annotations import LabelMap
 from datamodules.coco.dataset import CocoDataset
 from datamodules.coco.file import CocoFile, read_coco
-from datamodules.datamodule import LoaderOptions, SegmentationDataModule
+from datamodules.datamodule import SegmentationDataModule
 from datamodules.io.errors import InputError
 from datamodules.io.images import in_threads
+from datamodules.loader import LoaderOptions
 from datamodules.proposals import Proposals
 from datamodules.sample import IGNORE_INDEX
 from datamodules.simulate_clicks import ClickSimulator

@@ -21,13 +21,14 @@ from pathlib import Path
 from pytorch_lightning.trainer.states import TrainerFn
 
 from datamodules.annotations import Annotation, to_json
-from datamodules.datamodule import LoaderOptions, SegmentationDataModule
+from datamodules.datamodule import SegmentationDataModule
 from datamodules.extra_inputs import classes_of
 from datamodules.folder.dataset import FolderDataset, Simulator
 from datamodules.folder.files import file_versions, read_class_names, read_vectors
 from datamodules.io.errors import InputError, refuse
 from datamodules.io.images import in_threads, list_images
 from datamodules.io.json_files import write_json
+from datamodules.loader import LoaderOptions
 from datamodules.proposals import Proposals
 from datamodules.sample import IGNORE_INDEX
 from datamodules.simulate_boxes import BoxSimulator, TagSimulator, to_tags

@@ -10,11 +10,12 @@
 import io
 import json
 import os
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
+from multiprocessing import Event
+from multiprocessing.synchronize import Event as EventType
 from pathlib import Path
 from zlib import crc32
 
@@ -56,6 +57,7 @@ class ProposalRounds:
     rounds: int
     batches: int
     num_classes: int
+    _abandoned: EventType = field(default_factory=Event, compare=False)
 
     def round_of(self, batch: int) -> int:
         """Return the round, 1 or more, of a batch."""
@@ -73,17 +75,23 @@ class ProposalRounds:
         """Let the loader processes read the label maps of a round."""
         (self.folder(number) / "complete").touch()
 
+    def abandon(self) -> None:
+        """Release the loader processes that wait for a round, since the run ends before it."""
+        self._abandoned.set()
+
     def read(self, index: int, batch: int) -> LabelMap:
         """Return the label map of an image in the round of a batch, uint8 (H, W).
 
         Loader processes are ahead of the training. They wait here until the round has begun.
+
+        Raises:
+            RuntimeError: The run has ended before the round began.
         """
         number = self.round_of(batch)
         parent = os.getppid()
         while not self.is_complete(number):
-            if os.getppid() != parent:  # the training process was killed
-                raise SystemExit(1)
-            time.sleep(POLL_S)
+            if self._abandoned.wait(POLL_S) or os.getppid() != parent:  # the training process ended or was killed
+                raise RuntimeError(f"The run ended before round {number} began.")
         return read_label_map(self._path(index, number), self.num_classes)
 
     def make_first(self) -> None:

@@ -6,9 +6,10 @@ from functools import cached_property
 import numpy as np
 
 from datamodules.annotations import LabelMap
-from datamodules.datamodule import LoaderOptions, SegmentationDataModule
+from datamodules.datamodule import SegmentationDataModule
 from datamodules.dataset import SegmentationDataset
 from datamodules.extra_inputs import classes_of
+from datamodules.loader import LoaderOptions
 from datamodules.proposals import Proposals
 from datamodules.shapes.scenes import CLASSES, draw_scene
 from datamodules.simulate_boxes import BoxSimulator, to_tags

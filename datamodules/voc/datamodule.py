@@ -5,10 +5,11 @@ from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 
-from datamodules.datamodule import LoaderOptions, SegmentationDataModule
+from datamodules.datamodule import SegmentationDataModule
 from datamodules.extra_inputs import classes_of
 from datamodules.io.click_files import merge, read_clicks
 from datamodules.io.errors import InputError
+from datamodules.loader import LoaderOptions
 from datamodules.proposals import Proposals
 from datamodules.simulate_boxes import to_tags
 from datamodules.transforms import RandomScaleCropFlip

@@ -12,8 +12,8 @@ from PIL import Image as PILImage
 from pytorch_lightning import Trainer
 from torch.utils.data import DataLoader
 
-from datamodules.datamodule import LoaderOptions
 from datamodules.folder.datamodule import FolderDataModule
+from datamodules.loader import LoaderOptions
 from datamodules.sample import Sample
 from datamodules.transforms import RandomScaleCropFlip
 from experiments.benchmarks.settings import TrainSize

@@ -9,9 +9,9 @@ import pytest
 from PIL import Image as PILImage
 
 from datamodules.annotations import LabelMap
-from datamodules.datamodule import LoaderOptions
 from datamodules.dataset import SegmentationDataset
 from datamodules.folder.datamodule import FolderDataModule
+from datamodules.loader import LoaderOptions
 from datamodules.simulate_clicks import ClickSimulator
 from datamodules.simulate_scribbles import ScribbleSimulator
 from datamodules.transforms import Image, Labels, RandomScaleCropFlip

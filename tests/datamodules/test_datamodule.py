@@ -8,11 +8,10 @@ import torch
 from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor, nn
 
-from datamodules.datamodule import LoaderOptions
+from datamodules.loader import LoaderOptions, init_worker
 from datamodules.sample import Sample
 from datamodules.shapes.datamodule import ShapesDataModule
 from datamodules.transforms import RandomScaleCropFlip
-from datamodules.workers import init_worker
 
 CROPS = RandomScaleCropFlip(32, (0.8, 1.25))
 

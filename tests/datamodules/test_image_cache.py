@@ -20,12 +20,12 @@ from pytorch_lightning import Trainer
 from pytorch_lightning.trainer.states import TrainerFn
 from torch.utils.data import DataLoader
 
-from datamodules.datamodule import LoaderOptions
 from datamodules.dataset import AugmentedCrops, SegmentationDataset
 from datamodules.folder.datamodule import FolderDataModule
 from datamodules.folder.dataset import FolderDataset
 from datamodules.image_cache import CachedImages, build_cache
 from datamodules.io.images import read_image
+from datamodules.loader import LoaderOptions
 from datamodules.sample import Sample
 from datamodules.sampler import StreamBatchSampler
 from datamodules.shapes.datamodule import ShapesDataModule

@@ -1,5 +1,7 @@
 """A run in rounds: real trainings on the built-in dataset, with and without interruption."""
 
+import multiprocessing
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +15,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from datamodules.annotations import Annotation, LabelMap
-from datamodules.datamodule import LoaderOptions
 from datamodules.io.images import read_label_map
+from datamodules.loader import LoaderOptions
 from datamodules.proposals import BoxLabels, LabelGenerator, Proposals
 from datamodules.shapes import ShapesDataModule
 from datamodules.transforms import Image, RandomScaleCropFlip
@@ -92,3 +94,24 @@ def test_run_stopped_at_the_end_of_a_round_continues_exactly(
     resumed = trained(tmp_path, trainer, ckpt_path=tmp_path / "half.ckpt")
     for before, after in zip(whole.state_dict().values(), resumed.state_dict().values(), strict=True):
         assert torch.equal(before, after)
+
+
+def test_loader_processes_end_with_a_run_that_stops_before_the_next_round(
+    tmp_path: Path, trainer: Callable[..., pl.Trainer]
+) -> None:
+    """They ignore the signal that torch sends them, and wait for the label maps of the second round."""
+
+    class Fail(pl.Callback):
+        def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+            if trainer.global_step == 2:
+                time.sleep(1)  # the loader is two batches ahead
+                workers.extend(multiprocessing.active_children())
+                raise RuntimeError("the run fails")
+
+    workers: list[Any] = []
+    with pytest.raises(RuntimeError, match="the run fails"):
+        trained(tmp_path, trainer, 1, callbacks=[Fail()])
+    assert workers
+    for worker in workers:
+        worker.join(timeout=20)
+        assert not worker.is_alive()

@@ -16,8 +16,8 @@ from pycocotools.coco import COCO
 from datamodules.annotations import Box, rasterize
 from datamodules.coco.datamodule import CocoDataModule, to_coco_results
 from datamodules.coco.file import read_coco
-from datamodules.datamodule import LoaderOptions
 from datamodules.image_cache import CachedImages
+from datamodules.loader import LoaderOptions
 from datamodules.simulate_clicks import ClickSimulator
 from datamodules.simulate_scribbles import ScribbleSimulator
 

@@ -89,6 +89,12 @@ def test_readers_wait_until_the_round_is_complete(rounds: ProposalRounds) -> Non
     assert rounds.folder(2) == rounds.run / "proposals" / "2"
 
 
+def test_readers_of_an_abandoned_run_do_not_wait(rounds: ProposalRounds) -> None:
+    rounds.abandon()
+    with pytest.raises(RuntimeError, match="ended before round 3"):
+        rounds.read(0, batch=9)
+
+
 def test_label_maps_are_refused_as_weak_labels(rounds: ProposalRounds) -> None:
     rounds.dataset.all_labels[1] = np.zeros((6, 8), dtype=np.uint8)  # type: ignore[attr-defined]
     with pytest.raises(InputError, match="labels of image1 are a label map"):

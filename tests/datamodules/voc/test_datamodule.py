@@ -12,9 +12,9 @@ import pytest
 from PIL import Image as PILImage
 
 from datamodules.annotations import LabelMap, drop_outside, rasterize
-from datamodules.datamodule import LoaderOptions
 from datamodules.dataset import AugmentedCrops
 from datamodules.image_cache import CachedImages
+from datamodules.loader import LoaderOptions
 from datamodules.sampler import Draw
 from datamodules.transforms import RandomScaleCropFlip
 from datamodules.voc.datamodule import VOCDataModule

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from torch.utils.data import DataLoader, Dataset
 
-from datamodules.workers import init_worker
+from datamodules.loader import init_worker
 
 TASKS = Path("/proc/self/task")
 LARGE = np.zeros((2000, 2000, 3), dtype=np.uint8)
