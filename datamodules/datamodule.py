@@ -177,8 +177,12 @@ class SegmentationDataModule(LightningDataModule, ABC):
         sampler = StreamBatchSampler(
             len(split), batch_size, steps, start, self.seed, rank=trainer.global_rank, world=devices
         )
-        rounds = self.proposal_rounds()
-        labels = None if rounds is None else rounds.read
+        labels = None
+        if rounds := self.proposal_rounds():
+            rounds.folder(1)  # computes its name once, and not in each loader process
+            if trainer.is_global_zero:
+                rounds.discard_later(start)
+            labels = rounds.read
         objectness = None if self.proposals.objectness is None else Path(self.proposals.objectness)
         extra = ExtraInputs(self._inputs, self.num_classes, objectness) if self._inputs else None
         crops = AugmentedCrops(split, self.augmentation, self.seed, self.stroke_width, labels, extra)
@@ -209,7 +213,7 @@ class SegmentationDataModule(LightningDataModule, ABC):
             ImageBatches(WholeImages(split)),
             batch_size=None,
             sampler=batches,
-            **self.loader.processes(self._trainer().strategy.root_device),
+            **self.loader.processes(trainer.strategy.root_device),
         )
 
     def _trainer(self) -> Trainer:

@@ -24,7 +24,7 @@ def scaled_features(maps: Mapping[str, Tensor], kernel: GaussianKernel, mask: Te
 
     Args:
         maps: Feature maps by modality, float (N, D, h, w), with P = h w.
-        kernel: Bandwidths.
+        kernel: Bandwidths. Its weight is not applied.
         mask: bool (N, h, w). Elsewhere, features are 0.
     """
     n, height, width = mask.shape
@@ -73,26 +73,31 @@ def _(probs: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
 
 def _product(probs: Tensor, features: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     count, _, pixels = probs.shape
-    # The exponent -|f_a - f_b|^2 / 2 is one product: (f_a, -|f_a|^2 / 2, 1) . (f_b, 1, -|f_b|^2 / 2). Its terms cancel,
-    # so it is computed in float64.
-    features = features.double()
-    norms = features.square().sum(1, keepdim=True).div_(-2).masked_fill_(~mask.unsqueeze(1), MASKED)
-    ones = torch.ones_like(norms)
-    left, right = torch.cat([features, norms, ones], 1).mT.contiguous(), torch.cat([features, ones, norms], 1)
     filtered, degrees = torch.zeros_like(probs), torch.zeros_like(probs[:, 0])
     elements = BLOCK.get(probs.device.type, BLOCK["cuda"])
     images = max(1, min(count, elements // (64 * pixels)))  # so many that a block has at least 64 rows
     rows = max(1, min(pixels, elements // (images * pixels)))
-    buffer = features.new_empty(images * rows * pixels)
+    buffer = features.new_empty(images * rows * pixels, dtype=torch.float64)
     for group in (slice(first, first + images) for first in range(0, count, images)):
+        left, right = _factors(features[group], mask[group])
         for start in range(0, pixels, rows):
-            stop = min(start + rows, pixels)
-            a, later = left[group, start:stop], right[group, :, start:]
-            exponents = buffer[: len(a) * (stop - start) * (pixels - start)].view(len(a), stop - start, pixels - start)
+            a, later = left[:, start : start + rows], right[:, :, start:]
+            exponents = buffer[: len(a) * a.shape[1] * later.shape[2]].view(len(a), a.shape[1], later.shape[2])
             torch.bmm(a, later, out=exponents)
             weights = exponents.clamp_(NEGLIGIBLE, 0).to(probs.dtype).exp_()
             _accumulate(probs[group], weights, start, filtered[group], degrees[group])
     return filtered.mul_(mask.unsqueeze(1)), degrees.mul_(mask)
+
+
+def _factors(features: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the factors of the exponents -|f_a - f_b|^2 / 2, float64 (n, P, D + 2) and (n, D + 2, P).
+
+    They are (f_a, -|f_a|^2 / 2, 1) and (f_b, 1, -|f_b|^2 / 2). The terms of the product cancel, hence float64.
+    """
+    features = features.double()
+    norms = features.square().sum(1, keepdim=True).div_(-2).masked_fill_(~mask.unsqueeze(1), MASKED)
+    ones = torch.ones_like(norms)
+    return torch.cat([features, norms, ones], 1).mT.contiguous(), torch.cat([features, ones, norms], 1)
 
 
 def _accumulate(probs: Tensor, weights: Tensor, start: int, filtered: Tensor, degrees: Tensor) -> None:
@@ -112,17 +117,23 @@ class _Energies(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, probs: Tensor, features: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        filtered, degrees = all_pairs_product(probs, features, mask)
-        ctx.save_for_backward(probs, filtered)
+        ctx.filtered, degrees = all_pairs_product(probs, features, mask)
+        ctx.save_for_backward(probs, features, mask)
         ctx.mark_non_differentiable(degrees)
-        return torch.einsum("ncp,ncp->nc", probs, filtered), degrees
+        return torch.einsum("ncp,ncp->nc", probs, ctx.filtered), degrees
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor, None, None]:
-        twice = torch.is_grad_enabled() and not torch.compiler.is_compiling()  # create_graph=True
-        probs, filtered = ctx.saved_tensors
+        compiling = torch.compiler.is_compiling()
+        twice = torch.is_grad_enabled() and not compiling  # create_graph=True
         with torch.no_grad():
-            gradient: Tensor = filtered * (2 * grad).unsqueeze(2)
+            filtered: Tensor | None = ctx.filtered
+            if filtered is None:  # the first call has scaled it in place, to avoid a copy
+                filtered, _ = all_pairs_product(*ctx.saved_tensors)
+            factor = (2 * grad).unsqueeze(2)
+            gradient = filtered * factor if compiling else filtered.mul_(factor)
+        if not compiling:
+            ctx.filtered = None
         if twice:
-            gradient = Once.apply(gradient, probs)  # type: ignore[no-untyped-call]
+            gradient = Once.apply(gradient, ctx.saved_tensors[0])  # type: ignore[no-untyped-call]
         return gradient, None, None

@@ -18,8 +18,8 @@ class AllPairsLoss(nn.Module):
     """Base class of losses on all pairs of pixels. It maps their common arguments to those of the product.
 
     Args:
-        kernel: K. ``None`` has the published bandwidths, 15 gray levels of 255 and 100 pixels of the image, as 0.26 in
-            standardized colors and 25 pixels of a logits grid of stride 4.
+        kernel: K, with its weight. ``None`` has the published bandwidths, 15 gray levels of 255 and 100 pixels of the
+            image, as 0.26 in standardized colors and 25 pixels of a logits grid of stride 4.
         scale: Size of the grid of the loss, relative to that of the predictions, which are interpolated bilinearly. The
             bandwidth of "xy" stays in pixels of the predictions.
 
@@ -50,21 +50,27 @@ class AllPairsLoss(nn.Module):
         """Return the energies and degrees of :func:`pairwise_energies`, and the probabilities and mask of the grid.
 
         The arguments are those of a loss; ``source`` is the region of interest.
+
+        Raises:
+            ArgumentError: A feature map requires a gradient, or :func:`losses.checks.inputs` refuses an argument.
         """
         checks.inputs(probs, features, source, None, [self.kernel], None)
+        for name in self.kernel.modalities:
+            if features[name].requires_grad:
+                raise ArgumentError(f"features[{name!r}] requires a gradient, but the loss gives it none; detach it.")
         wide = torch.promote_types(probs.dtype, torch.float32)
         mask = pool_gate(source, probs)
         y, kernel = probs.to(wide), self.kernel
         if self.scale != 1:
             size = [max(1, round(self.scale * side)) for side in probs.shape[-2:]]
-            y = F.interpolate(y.masked_fill(~mask.unsqueeze(1), 0), size, mode="bilinear", antialias=True)
-            mask = (
-                F.interpolate(mask.unsqueeze(1).to(wide), size, mode="bilinear", antialias=True).squeeze(1) > 1 - 1e-4
-            )
+            inside = mask.unsqueeze(1).to(wide)
+            y, inside = (F.interpolate(x, size, mode="bilinear", antialias=True) for x in (y * inside, inside))
+            mask = inside.squeeze(1) > 1 - 1e-4  # up to rounding, cells without a pixel outside
             kernel = replace(kernel, sigma={n: s * self.scale if n == SPATIAL else s for n, s in kernel.sigma.items()})
         maps = {name: _resample(features[name].to(wide), y.shape[-2:]) for name in kernel.modalities}
-        flat = y.flatten(2), scaled_features(maps, kernel, mask), mask.flatten(1)
-        return *pairwise_energies(*flat), flat[0], flat[2]
+        y, mask, scaled = y.flatten(2), mask.flatten(1), scaled_features(maps, kernel, mask)
+        energies, degrees = pairwise_energies(y, scaled, mask)
+        return kernel.weight * energies, kernel.weight * degrees, y, mask
 
 
 def _resample(feature: Tensor, size: torch.Size) -> Tensor:

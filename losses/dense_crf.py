@@ -16,7 +16,8 @@ class DenseCRFLoss(AllPairsLoss):
     It is at least 0, and 0 for a constant one-hot prediction. Dividing by the number of pairs makes it independent of
     the resolution. The published loss, -w sum_ab K_ab y_a . y_b, differs by a factor and by a constant, as the
     probabilities sum to 1. Its weight becomes the ``regularizer_weight`` w P^2 for P pixels: the w = 2e-9 of the
-    authors' PyTorch code, on 257 x 257 pixels, becomes 8.7.
+    authors' PyTorch code, on 257 x 257 pixels, becomes 8.7. There, the cross-entropy is divided by the batch size once
+    more, which multiplies the weight relative to a mean cross-entropy by 12.
 
     The loss is the mean over the images of all processes. It is computed in float32 or wider, also under autocast, and
     differentiable once, in the predictions.

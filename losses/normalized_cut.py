@@ -42,7 +42,7 @@ class NormalizedCutLoss(AllPairsLoss):
         """Return the scalar loss. The arguments are those of :meth:`DenseCRFLoss.forward`."""
         with torch.autocast(probs.device.type, enabled=False):
             energies, degrees, y, mask = self.energies(probs, features, source)
-            volumes = torch.einsum("ncp,np->nc", y.masked_fill(~mask.unsqueeze(1), 0), degrees)
+            volumes = torch.einsum("ncp,np->nc", y, degrees)  # degrees are 0 outside the mask
             present = volumes > 0
             shares = energies / torch.where(present, volumes, 1)
             cuts = torch.where(present, 1 - shares, 0).sum(1)

@@ -103,6 +103,8 @@ def log_complement(log_probs: Tensor) -> Tensor:
 def image_level(log_probs: Tensor, valid: Tensor, tags: Tensor) -> Tensor:
     """Return Eq. 1 per image, (N,): classes with and without a tag are averaged separately.
 
+    An image without any tag is unlabeled: its term is 0, and no class counts as absent.
+
     Args:
         log_probs: float (N, C, P).
         valid: bool (N, P).
@@ -113,7 +115,7 @@ def image_level(log_probs: Tensor, valid: Tensor, tags: Tensor) -> Tensor:
     absent = log_complement(highest)
     present_term = torch.where(tags, highest, 0).sum(1) / tags.sum(1).clamp(min=1)
     absent_term = torch.where(tags, 0, absent).sum(1) / (~tags).sum(1).clamp(min=1)
-    return -torch.where(valid.any(1), present_term + absent_term, 0)
+    return -torch.where(valid.any(1) & tags.any(1), present_term + absent_term, 0)
 
 
 def point_level(log_probs: Tensor, target: Tensor, weights: Tensor) -> Tensor:

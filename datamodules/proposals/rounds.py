@@ -10,6 +10,7 @@
 import io
 import json
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -74,6 +75,11 @@ class ProposalRounds:
     def mark_complete(self, number: int) -> None:
         """Let the loader processes read the label maps of a round."""
         (self.folder(number) / "complete").touch()
+
+    def discard_later(self, batch: int) -> None:
+        """Remove label maps of rounds after that of a batch, which an earlier run or attempt has left."""
+        for number in range(self.round_of(batch) + 1, self.rounds + 1):
+            shutil.rmtree(self.folder(number), ignore_errors=True)
 
     def abandon(self) -> None:
         """Release the loader processes that wait for a round, since the run ends before it."""

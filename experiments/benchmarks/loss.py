@@ -19,6 +19,7 @@ from experiments.benchmarks.measure import (
     limits,
     median_ms,
     peak_memory,
+    relative_errors,
 )
 from experiments.benchmarks.report import Result, format_number, publish, save_json
 from experiments.benchmarks.settings import LOSS_SIZES, SCALING, LossSize
@@ -77,9 +78,9 @@ def _measure_engine(engine: str, size: LossSize, device: torch.device) -> Result
     step = _make_step(engine, size, device)
     mib = peak_memory(step, device)
     figures: Result = {"mib": mib, "times_gradient": mib * 2**20 / (4 * prod(size.shape))}
-    figures |= _relative_errors(step(), reference)
+    figures |= relative_errors(step(), reference)
     if engine != "tensor":
-        figures["bf16"] = _relative_errors(_make_step(engine, size, device, torch.bfloat16)(), reference)
+        figures["bf16"] = relative_errors(_make_step(engine, size, device, torch.bfloat16)(), reference)
     return figures
 
 
@@ -103,15 +104,6 @@ def _make_step(
         return loss.detach(), gradient
 
     return step
-
-
-def _relative_errors(computed: tuple[Tensor, Tensor], reference: tuple[float, Tensor]) -> dict[str, float]:
-    """Return the relative errors of the loss and of the gradient, in the Euclidean norm."""
-    loss, gradient = computed[0].item(), computed[1].cpu().double()
-    return {
-        "loss_error": abs(loss - reference[0]) / abs(reference[0]),
-        "gradient_error": ((gradient - reference[1]).norm() / reference[1].norm()).item(),
-    }
 
 
 def _measure_training_step(size: LossSize, device: torch.device, repeats: int) -> dict[str, float] | str:

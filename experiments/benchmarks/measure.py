@@ -11,6 +11,7 @@ from statistics import median
 from typing import TypeVar
 
 import torch
+from torch import Tensor
 
 from experiments.benchmarks.settings import LossSize
 
@@ -147,3 +148,12 @@ def peak_memory(step: Step, device: torch.device) -> float:
     events = [event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"]
     changes: list[int] = [event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())]
     return max(accumulate(changes, initial=0)) / 2**20
+
+
+def relative_errors(computed: tuple[Tensor, Tensor], reference: tuple[float, Tensor]) -> dict[str, float]:
+    """Return the relative errors of the loss and of the gradient, in the Euclidean norm."""
+    loss, gradient = computed[0].item(), computed[1].cpu().double()
+    return {
+        "loss_error": abs(loss - reference[0]) / abs(reference[0]),
+        "gradient_error": ((gradient - reference[1]).norm() / reference[1].norm()).item(),
+    }

@@ -78,6 +78,16 @@ def test_second_round_is_trained_on_the_predictions_after_the_first(
     assert all(child.training for child in model.network.modules())
 
 
+def test_label_maps_of_an_earlier_run_in_the_folder_are_not_used(
+    tmp_path: Path, trainer: Callable[..., pl.Trainer]
+) -> None:
+    stale = tmp_path / "run/proposals/2"
+    stale.mkdir(parents=True)
+    (stale / "complete").touch()
+    trained(tmp_path, trainer, 1)
+    assert len(list(stale.glob("*.png"))) == 4
+
+
 def test_run_stopped_at_the_end_of_a_round_continues_exactly(
     tmp_path: Path, trainer: Callable[..., pl.Trainer]
 ) -> None:

@@ -68,6 +68,17 @@ def test_gradient_is_twice_the_product() -> None:
     assert torch.autograd.gradcheck(lambda y: pairwise_energies(y, scaled, mask)[0], (probs,))
 
 
+def test_second_backward_repeats_the_first() -> None:
+    scaled, mask = features(n=1, height=3, width=4)
+    probs = torch.rand(1, 2, 12, dtype=torch.float64, requires_grad=True)
+    energy = pairwise_energies(probs, scaled, mask)[0].sum()
+    first = torch.autograd.grad(energy, probs, retain_graph=True)[0]
+    copy = first.clone()
+    second = torch.autograd.grad(energy, probs)[0]
+    assert torch.equal(first, copy)
+    torch.testing.assert_close(second, copy)
+
+
 def test_second_derivatives_are_refused() -> None:
     scaled, mask = features(n=1, height=2, width=2)
     probs = torch.rand(1, 2, 4, dtype=torch.float64, requires_grad=True)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from losses import DenseCRFLoss, GaussianKernel
+from losses import DenseCRFLoss, GaussianKernel, NormalizedCutLoss
 from losses.errors import ArgumentError
 
 KERNEL = GaussianKernel({"rgb": 1.5, "xy": 2.0})
@@ -129,3 +129,14 @@ def test_smaller_features_and_scales_that_are_not_positive_are_refused(scene: Ca
         DenseCRFLoss()(given["probs"], {"rgb": given["features"]["rgb"][..., 1:]})
     with pytest.raises(ArgumentError, match="scale is 0"):
         DenseCRFLoss(scale=0)
+    with pytest.raises(ArgumentError, match=r"requires a gradient.*detach"):
+        DenseCRFLoss()(given["probs"], {"rgb": given["features"]["rgb"].requires_grad_()})
+
+
+def test_weight_of_the_kernel_counts_in_the_energy_and_not_in_the_normalized_cut(
+    scene: Callable[..., dict[str, Any]],
+) -> None:
+    given, heavy = scene(), GaussianKernel({"rgb": 1.5, "xy": 2.0}, weight=3.0)
+    inputs = given["probs"], given["features"], given["source"]
+    torch.testing.assert_close(DenseCRFLoss(heavy)(*inputs), 3 * DenseCRFLoss(KERNEL)(*inputs))
+    torch.testing.assert_close(NormalizedCutLoss(heavy)(*inputs), NormalizedCutLoss(KERNEL)(*inputs))

@@ -84,13 +84,21 @@ def test_image_level_term_sees_only_the_highest_pixel_of_a_class() -> None:
     assert set(gradient[0].abs().sum(0).flatten().nonzero().flatten().tolist()) == highest
 
 
-@pytest.mark.parametrize("tagged", [True, False])
-def test_image_with_all_tags_or_none_has_one_mean(tagged: bool) -> None:
+def test_image_with_all_tags_has_one_mean() -> None:
     given = inputs(n=1)
-    given["tags"][:] = tagged
+    given["tags"][:] = True
     probs = given["logits"][0].softmax(0)[:, given["valid"][0]].amax(1)
-    expected = -(probs if tagged else 1 - probs).log().mean()
-    torch.testing.assert_close(WhatsThePointLoss(1, 0, 0)(**given), expected)
+    torch.testing.assert_close(WhatsThePointLoss(1, 0, 0)(**given), -probs.log().mean())
+
+
+def test_image_without_tags_is_unlabeled_and_not_empty_of_all_classes() -> None:
+    given = inputs()
+    first = {name: x[:1] for name, x in given.items()}
+    given["tags"][1] = False
+    logits = given["logits"].requires_grad_()
+    loss = WhatsThePointLoss(1, 0, 0)(**given)
+    torch.testing.assert_close(loss, WhatsThePointLoss(1, 0, 0)(**first) / 2)
+    assert not torch.autograd.grad(loss, logits)[0][1].any()
 
 
 def test_padding_and_unlabeled_images_have_no_gradient() -> None:

@@ -95,6 +95,19 @@ def test_readers_of_an_abandoned_run_do_not_wait(rounds: ProposalRounds) -> None
         rounds.read(0, batch=9)
 
 
+def test_label_maps_of_later_rounds_are_removed(rounds: ProposalRounds) -> None:
+    """A run that continues in the second round keeps its label maps, but not those of a third one."""
+    rounds.make_first()
+    for number in (2, 3):
+        rounds.make(number, range(3), lambda image: np.zeros((4, 6, 8), dtype=np.float32))
+        rounds.mark_complete(number)
+    rounds.discard_later(batch=4)
+    assert [rounds.is_complete(number) for number in (1, 2, 3)] == [True, True, False]
+    assert not rounds.folder(3).exists()
+    rounds.discard_later(batch=0)
+    assert [rounds.is_complete(number) for number in (1, 2, 3)] == [True, False, False]
+
+
 def test_label_maps_are_refused_as_weak_labels(rounds: ProposalRounds) -> None:
     rounds.dataset.all_labels[1] = np.zeros((6, 8), dtype=np.uint8)  # type: ignore[attr-defined]
     with pytest.raises(InputError, match="labels of image1 are a label map"):
