@@ -19,6 +19,7 @@ from losses import GaussianKernel
 from losses.kernels import mosaic
 
 INCHES = 1.8  # width of an image
+WIDEST = 10  # columns side by side; more are drawn in several bands, one below the other
 SPARSE = 0.002  # fraction of labeled pixels below which each pixel is drawn as a dot
 
 Picture = NDArray[np.uint8] | NDArray[np.float32]
@@ -31,7 +32,7 @@ def spread(length: int, count: int) -> list[int]:
 
 
 def draw_grid(columns: Mapping[str, Sequence[Picture]], inches: float = INCHES) -> tuple[Figure, NDArray[np.object_]]:
-    """Draw columns of images side by side.
+    """Draw columns of images side by side, at most ``WIDEST``, and further columns below them.
 
     Args:
         columns: Images from top to bottom, by title: uint8 RGB (H, W, 3), or gray values (H, W) in [0, 1]. A short
@@ -43,12 +44,15 @@ def draw_grid(columns: Mapping[str, Sequence[Picture]], inches: float = INCHES) 
     """
     rows = max(map(len, columns.values()))
     tallest = max(image.shape[0] / image.shape[1] for column in columns.values() for image in column)
-    size = (inches * len(columns), inches * tallest * rows + 0.6)
+    bands = -(-len(columns) // WIDEST)
+    width = -(-len(columns) // bands)
+    size = (inches * width, (inches * tallest * rows + 0.3) * bands + 0.3)
     figure = Figure(figsize=size, dpi=110, layout="compressed")
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)  # type: ignore[union-attr, call-arg]
-    axes = figure.subplots(rows, len(columns), squeeze=False)
+    axes = figure.subplots(bands * rows, width, squeeze=False)
     for axis in axes.flat:
         axis.set(xticks=[], yticks=[], frame_on=False)
+    axes = np.hstack(np.split(axes, bands))[:, : len(columns)]
     for place, (title, images) in zip(axes.T, columns.items(), strict=True):
         place[0].set_title(title, fontsize=9)
         for axis, image in zip(place, images, strict=False):

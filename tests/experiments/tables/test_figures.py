@@ -76,6 +76,19 @@ def test_grid_leaves_places_without_an_image_empty() -> None:
     assert [[len(axis.images) for axis in row] for row in axes] == [[1, 1, 0], [1, 0, 0]]
 
 
+def test_wide_grids_continue_below_in_the_order_of_the_columns() -> None:
+    columns = {str(k): [np.full((4, 6), k / 30, dtype=np.float32)] * 2 for k in range(23)}
+    figure, axes = draw_grid(columns)
+    assert [axis.get_title() for axis in axes[0]] == list(columns)
+    assert [[axis.images[0].get_array()[0, 0] for axis in row] for row in axes] == [
+        [column[0][0, 0] for column in columns.values()]
+    ] * 2
+    FigureCanvasAgg(figure).draw()
+    corners = np.array([axis.get_position().p0 for axis in axes[0]])
+    assert len(np.unique(corners[:, 0].round(3))) == 8  # of three bands
+    assert len(np.unique(corners[:, 1].round(3))) == 3
+
+
 def test_legend_names_the_classes_in_the_figure() -> None:
     figure = Figure()
     add_legend(figure, [2, 0, IGNORE_INDEX], ["a", "b", "c"])
