@@ -33,7 +33,7 @@ def _parse_reproduce(args: Sequence[str]) -> argparse.Namespace:
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("table", help=f"name of a table: {', '.join(TABLES)}, or your own NAME.yaml")
+    add("table", help=f"name of a table: {', '.join(TABLES)}, rivals, or your own NAME.yaml")
     add("--dataset", default="shapes", help=f"{', '.join(DATASETS)}, or your own datasets/NAME.yaml (default: shapes)")
     add("--protocol", choices=["paper", "authors"], default="paper", help="see protocols.yaml (default: paper)")
     add("--rows", nargs="+", default=["*"], help="names of rows, or patterns")
