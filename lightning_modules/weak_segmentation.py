@@ -167,7 +167,7 @@ class WeakSegmentation(LightningModule):
         """Log means over the processes in logged steps, with one sum for all of them; Lightning adds barriers."""
         if (self.global_step + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             means = sum_over_processes(torch.stack(list(losses))) / self.trainer.world_size
-            for name, mean in zip(("cross_entropy", "loss", "gated_crf"), means, strict=False):
+            for name, mean in zip(("cross_entropy", "loss", "regularizer"), means, strict=False):
                 self.log(f"train/{name}", mean, prog_bar=name == "loss")
 
     def on_validation_epoch_start(self) -> None:

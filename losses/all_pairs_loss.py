@@ -64,8 +64,8 @@ class AllPairsLoss(nn.Module):
         if self.scale != 1:
             size = [max(1, round(self.scale * side)) for side in probs.shape[-2:]]
             inside = mask.unsqueeze(1).to(wide)
-            y, inside = (F.interpolate(x, size, mode="bilinear", antialias=True) for x in (y * inside, inside))
-            mask = inside.squeeze(1) > 1 - 1e-4  # up to rounding, cells without a pixel outside
+            y, inside = (F.interpolate(x, size, mode="bilinear", antialias=True) for x in (y, inside))
+            mask = inside.squeeze(1) > 1 - 1e-4  # up to rounding, cells that read no pixel outside
             kernel = replace(kernel, sigma={n: s * self.scale if n == SPATIAL else s for n, s in kernel.sigma.items()})
         maps = {name: _resample(features[name].to(wide), y.shape[-2:]) for name in kernel.modalities}
         y, mask, scaled = y.flatten(2), mask.flatten(1), scaled_features(maps, kernel, mask)

@@ -163,6 +163,4 @@ class Once(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, ...]:
         """Raise the error."""
-        raise RuntimeError(
-            "The loss is differentiable once; for second derivatives, use GatedCRFLoss(engine='tensor')."
-        )
+        raise RuntimeError("The loss is differentiable once. GatedCRFLoss(engine='tensor') has second derivatives.")

@@ -1,4 +1,4 @@
-"""Validation of the arguments and inputs of the Gated CRF loss."""
+"""Validation of the arguments and inputs of pairwise losses."""
 
 from collections.abc import Mapping, Sequence
 

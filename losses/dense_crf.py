@@ -17,10 +17,12 @@ class DenseCRFLoss(AllPairsLoss):
     the resolution. The published loss, -w sum_ab K_ab y_a . y_b, differs by a factor and by a constant, as the
     probabilities sum to 1. Its weight becomes the ``regularizer_weight`` w P^2 for P pixels: the w = 2e-9 of the
     authors' PyTorch code, on 257 x 257 pixels, becomes 8.7. There, the cross-entropy is divided by the batch size once
-    more, which multiplies the weight relative to a mean cross-entropy by 12.
+    more, which multiplies the weight relative to a mean cross-entropy by 12. A weight counts more on smaller crops, of
+    which the same bandwidth covers more.
 
     The loss is the mean over the images of all processes. It is computed in float32 or wider, also under autocast, and
-    differentiable once, in the predictions.
+    differentiable once, in the predictions. In float32 its rounding error is 1e-7 of the mean of K, and so may exceed
+    the loss of nearly constant one-hot predictions; that of the gradient is 1e-6 of the gradient.
 
     Args:
         kernel: See :class:`AllPairsLoss`, also for ``scale``.

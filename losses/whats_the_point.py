@@ -81,7 +81,7 @@ class WhatsThePointLoss(nn.Module):
         valid = valid.flatten(1)
         terms = (
             image_level(log_probs, valid, tags),
-            point_level(log_probs, target.flatten(1), self.rank_decay ** ranks.flatten(1).to(log_probs.dtype)),
+            point_level(log_probs, target.flatten(1), ranks.flatten(1), self.rank_decay),
             objectness_level(log_probs, valid, objectness.flatten(1).to(log_probs.dtype), self._object_mask(logits)),
         )
         if count is None:
@@ -95,11 +95,6 @@ class WhatsThePointLoss(nn.Module):
         return mask.to(logits.device)
 
 
-def log_complement(log_probs: Tensor) -> Tensor:
-    """Return log(1 - p) from log p, at least log(1e-7), which bounds it and its gradient."""
-    return torch.log1p(-log_probs.exp().clamp(max=1 - 1e-7))
-
-
 def image_level(log_probs: Tensor, valid: Tensor, tags: Tensor) -> Tensor:
     """Return Eq. 1 per image, (N,): classes with and without a tag are averaged separately.
 
@@ -110,24 +105,28 @@ def image_level(log_probs: Tensor, valid: Tensor, tags: Tensor) -> Tensor:
         valid: bool (N, P).
         tags: bool (N, C).
     """
-    highest = log_probs.masked_fill(~valid.unsqueeze(1), -torch.inf).amax(2)
-    highest = torch.where(valid.any(1, keepdim=True), highest, 0)
-    absent = log_complement(highest)
+    place = log_probs.detach().masked_fill(~valid.unsqueeze(1), -torch.inf).argmax(2)
+    classes = torch.eye(log_probs.shape[1], dtype=torch.bool, device=log_probs.device)
+    there = log_probs.gather(2, place.unsqueeze(1).expand(-1, len(classes), -1))  # (N, C, C), the last C for the place
+    highest = there.diagonal(dim1=1, dim2=2)
+    others = there.masked_fill(classes, -torch.inf).logsumexp(1)  # log(1 - p), exact where p rounds to 1
     present_term = torch.where(tags, highest, 0).sum(1) / tags.sum(1).clamp(min=1)
-    absent_term = torch.where(tags, 0, absent).sum(1) / (~tags).sum(1).clamp(min=1)
+    absent_term = torch.where(tags, 0, others).sum(1) / (~tags).sum(1).clamp(min=1)
     return -torch.where(valid.any(1) & tags.any(1), present_term + absent_term, 0)
 
 
-def point_level(log_probs: Tensor, target: Tensor, weights: Tensor) -> Tensor:
+def point_level(log_probs: Tensor, target: Tensor, ranks: Tensor, decay: float) -> Tensor:
     """Return Eq. 2 without the image-level term, per image, (N,): weighted cross-entropy at the labels.
 
     Args:
         log_probs: float (N, C, P).
         target: uint8 (N, P), 255 = unlabeled.
-        weights: alpha up to a factor per image, float (N, P). They are scaled to the sum 1 over the labels.
+        ranks: uint8 (N, P), order of the clicks, read at labels only.
+        decay: alpha of a click relative to the click before it. The sum of alpha over the labels is 1.
     """
     labeled = target != 255
-    alpha = torch.where(labeled, weights, 0)
+    first = torch.where(labeled, ranks, 255).amin(1, keepdim=True)  # the weight of late clicks alone would be 0
+    alpha = torch.where(labeled, decay ** (ranks - first).to(log_probs.dtype), 0)
     alpha = alpha / torch.where(labeled.any(1), alpha.sum(1), 1).unsqueeze(1)
     index = torch.where(labeled, target, 0).long().unsqueeze(1)
     return -(alpha * log_probs.gather(1, index).squeeze(1)).sum(1)

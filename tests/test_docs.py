@@ -207,7 +207,7 @@ def test_recipes_train(recipe: str, folder: Path, tmp_path: Path) -> None:
     options += ["--trainer.max_steps=1", "--trainer.val_check_interval=1", "--trainer.log_every_n_steps=1"]
     options += ["--trainer.num_sanity_val_steps=0", "--trainer.accelerator=cpu"]
     main(["fit", *options, "-c", "supervision/clicks.yaml", f"--trainer.default_root_dir={tmp_path / 'run'}"])
-    assert "train/gated_crf" in (tmp_path / "run" / "metrics.csv").read_text()
+    assert "train/regularizer" in (tmp_path / "run" / "metrics.csv").read_text()
     (script,) = blocks(ROOT / "docs" / "training.md", "python")
     names: dict[str, object] = {}
     exec(script.replace("runs/photos", str(tmp_path / "run")), names)

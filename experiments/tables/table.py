@@ -62,7 +62,7 @@ class Table:
         name: Name of its file without the suffix, for example "table1".
         rows: By row, a configuration file, or a mapping with files under "base" and changes to them.
         columns: The same by column. A column's file replaces the row's file of the same folder.
-        paper: Values of the paper.
+        paper: Values of the paper, of the first columns or of all.
         cells_of: Columns of each row, ``cells`` in the file. Without it, all cells but those that the paper lacks.
         others: Values of other methods.
     """
@@ -88,8 +88,9 @@ class Table:
         table = cls(name, cells_of=content.pop("cells", {}), **content)
         for dataset, rows in table.paper.items():
             for row, values in rows.items():
-                if len(values) != len(table.columns) or row not in table.rows:
+                if len(values) > len(table.columns) or row not in table.rows:
                     raise InputError(f"{name}.yaml: paper.{dataset}.{row} does not match the rows and columns.")
+                values += [None] * (len(table.columns) - len(values))
         for row, columns in table.cells_of.items():
             if row not in table.rows or not set(columns) <= set(table.columns):
                 raise InputError(f"{name}.yaml: cells.{row} does not match the rows and columns.")

@@ -101,7 +101,7 @@ def fit_a_step() -> Callable[..., dict[str, Any]]:
         args = [part for config in configs for part in ("-c", config)]
         main(["fit", *args, *small, f"--trainer.default_root_dir={folder}", *options])
         result: dict[str, Any] = json.loads((folder / RESULT).read_text())
-        assert "train/gated_crf" in (folder / "metrics.csv").read_text().splitlines()[0]
+        assert "train/regularizer" in (folder / "metrics.csv").read_text().splitlines()[0]
         return result
 
     return run

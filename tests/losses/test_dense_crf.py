@@ -101,6 +101,39 @@ def test_scale_computes_on_a_coarser_grid_with_the_same_bandwidth_of_the_image(
     torch.testing.assert_close(actual, expected)
 
 
+def test_scale_above_1_interpolates_predictions_and_colors(scene: Callable[..., dict[str, Any]]) -> None:
+    given = scene(n=1)
+    probs, rgb = given["probs"], given["features"]["rgb"]
+    finer = [torch.nn.functional.interpolate(x, scale_factor=2, mode="bilinear") for x in (probs, rgb)]
+    expected = DenseCRFLoss(GaussianKernel({"rgb": 1.5, "xy": 4.0}))(finer[0], {"rgb": finer[1]})
+    torch.testing.assert_close(DenseCRFLoss(KERNEL, scale=2)(probs, {"rgb": rgb}), expected)
+
+
+def test_cells_of_a_coarser_grid_that_read_a_pixel_outside_do_not_count(scene: Callable[..., dict[str, Any]]) -> None:
+    """A bilinear filter of half the size reads four pixels per axis."""
+    given = scene(n=1, h=8, w=8)
+    probs, rgb, source = given["probs"].requires_grad_(), given["features"]["rgb"], torch.ones(1, 8, 8).bool()
+    source[..., 4:] = False
+    pooled = [torch.nn.functional.interpolate(x, (4, 4), mode="bilinear", antialias=True) for x in (probs,)]
+    colors = torch.nn.functional.avg_pool2d(rgb, 2)
+    expected = DenseCRFLoss(GaussianKernel({"rgb": 1.5, "xy": 1.0}))(pooled[0][..., :1], {"rgb": colors[..., :1]})
+    actual = DenseCRFLoss(KERNEL, scale=0.5)(probs, {"rgb": rgb}, source)
+    torch.testing.assert_close(actual, expected)
+    assert not torch.autograd.grad(actual, probs)[0][..., 4:].any()
+
+
+def test_cells_of_a_region_at_the_size_of_the_image_are_inside_if_all_their_pixels_are(
+    scene: Callable[..., dict[str, Any]],
+) -> None:
+    given = scene(n=1)
+    fine = given["source"].repeat_interleave(2, 1).repeat_interleave(2, 2)
+    fine[0, 0, 1] = False
+    coarse = given["source"].clone()
+    coarse[0, 0, 0] = False
+    expected = DenseCRFLoss(KERNEL)(given["probs"], given["features"], coarse)
+    torch.testing.assert_close(DenseCRFLoss(KERNEL)(given["probs"], given["features"], fine), expected)
+
+
 def test_half_precision_is_computed_in_float32(scene: Callable[..., dict[str, Any]]) -> None:
     given = scene(h=8, w=8)
     probs, features = given["probs"].bfloat16(), {"rgb": given["features"]["rgb"].float()}

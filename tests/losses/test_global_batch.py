@@ -14,7 +14,14 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from losses import DenseCRFLoss, GatedCRFLoss, GaussianKernel, NormalizedCutLoss, PartialCrossEntropyLoss
+from losses import (
+    DenseCRFLoss,
+    GatedCRFLoss,
+    GaussianKernel,
+    NormalizedCutLoss,
+    PartialCrossEntropyLoss,
+    WhatsThePointLoss,
+)
 
 KERNELS = [GaussianKernel({"rgb": 1.0, "xy": 3.0})]
 LOSSES = {
@@ -25,6 +32,7 @@ LOSSES = {
     "dense_crf": DenseCRFLoss(KERNELS[0]),
     "kernel_cut": NormalizedCutLoss(KERNELS[0], crf_weight=1),
     "by_source": GatedCRFLoss(KERNELS, radius=2, authors_denominator=True),
+    "whats_the_point": WhatsThePointLoss(rank_decay=0.5),
 }
 ALL_PAIRS = ("dense_crf", "kernel_cut")
 GATES = {"gated_crf": (True, True), "by_source": (True, False)} | dict.fromkeys(ALL_PAIRS, (True, False))
@@ -51,6 +59,9 @@ def loss_and_gradient(case: str, samples: slice, parallel: bool) -> tuple[Tensor
     if name in GATES:
         gates = [gate if shut else None for gate, shut in zip((valid, target == 255), GATES[name], strict=True)]
         loss = LOSSES[name](logits.softmax(1), {"rgb": image}, *gates)
+    elif name == "whats_the_point":
+        tags, ranks = labels[samples].flatten(1)[:, :3] % 2 == 0, (labels[samples] % 4).to(torch.uint8)
+        loss = LOSSES[name](logits, target, valid, tags, image[:, 0].sigmoid(), ranks)
     else:
         loss = LOSSES[name](logits, target)
     loss.backward()
@@ -82,7 +93,7 @@ def test_two_processes_give_the_loss_and_the_gradient_of_one(case: str, shared: 
     torch.testing.assert_close(sum(losses) / 2, loss, rtol=0, atol=1e-12)
     for averaged in gradients:
         torch.testing.assert_close(averaged, gradient, rtol=0, atol=1e-12)
-    silent = "none with a label" in case and case.split("/")[0] not in GATES
+    silent = "none with a label" in case and case.split("/")[0] not in (*GATES, "whats_the_point")
     assert (loss == 0) == silent
     assert gradient.any() != silent
 

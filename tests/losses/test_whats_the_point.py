@@ -120,6 +120,24 @@ def test_certain_predictions_have_finite_losses_and_gradients() -> None:
     assert torch.autograd.grad(loss, logits)[0].isfinite().all()
 
 
+@pytest.mark.parametrize("logit", [1.0, 17.0, 60.0])
+def test_absent_class_has_the_gradient_of_the_definition_however_certain_it_is(logit: float) -> None:
+    """The term is -log(1 - p_0) for the absent class, with the derivative p_0, and -log p_1 for the present one."""
+    given = {name: x[..., :1, :1] for name, x in inputs(n=1).items() if name not in ("tags", "logits")}
+    given["tags"] = torch.tensor([[False, True]])
+    logits = torch.tensor([logit, 0.0]).view(1, 2, 1, 1).requires_grad_()
+    (gradient,) = torch.autograd.grad(WhatsThePointLoss(1, 0, 0)(logits, **given), logits)
+    expected = 2 * logits.detach().softmax(1)[0, 0, 0, 0]
+    torch.testing.assert_close(gradient.flatten(), torch.stack([expected, -expected]))
+
+
+def test_weights_of_clicks_depend_on_the_difference_of_their_ranks_only() -> None:
+    given = {name: x.float() if name == "logits" else x for name, x in inputs().items()}
+    loss = WhatsThePointLoss(0, 1, 0, rank_decay=0.05)
+    late = given["ranks"] + torch.where(given["target"] != 255, 50, 0).to(torch.uint8)
+    torch.testing.assert_close(loss(**{**given, "ranks": late}), loss(**given))
+
+
 def test_objects_can_be_named() -> None:
     given = inputs(n=1)
     probs, p = given["logits"].softmax(1)[0, [0, 2]].sum(0), given["objectness"][0]

@@ -1,14 +1,15 @@
 """Tables and protocols against the paper and the authors' code."""
 
-import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from datamodules.io.errors import InputError
+from experiments.tables.cell import Cell
 from experiments.tables.table import Table, full_supervision, protocol_changes, reported
 from experiments.train.configuration import find_config
+from experiments.train.run import Run
 
 PUBLISHED = {  # copied from the paper, independently of the YAML files
     "table1": {
@@ -71,13 +72,32 @@ def test_a_method_is_one_file_and_one_line(tmp_path: Path, monkeypatch: pytest.M
     """The recipe of CONTRIBUTING.md, outside of the project."""
     monkeypatch.chdir(tmp_path)
     text = find_config("rivals.yaml").read_text()
-    column = "  entropy: losses/entropy.yaml\n"
-    text = text.replace("columns:\n", f"columns:\n{column}").replace("clicks: [pCE,", "clicks: [entropy, pCE,")
-    Path("mine.yaml").write_text(re.sub(r"(: \[)(?=\d|null)", r"\1null, ", text))
+    text = text.replace("\ncells:\n", "\n  entropy: losses/entropy.yaml\ncells:\n", 1)
+    Path("mine.yaml").write_text(text.replace("clicks: [pCE,", "clicks: [entropy, pCE,"))
     Path("losses").mkdir()
     Path("losses/entropy.yaml").write_text("model: {regularizer_weight: 0.01}")
-    assert ("clicks", "entropy") in Table.load("mine").cells("shapes")
-    assert Table.load("mine").specs["clicks", "entropy"].name == "clicks.entropy"
+    table = Table.load("mine")
+    assert ("clicks", "entropy") in table.cells("shapes")
+    cell = Cell(table.specs["clicks", "entropy"], "shapes", "paper", 0, Run("run"), "clicks/entropy", "mine")
+    assert cell.spec.name == "clicks.entropy"
+    assert cell.resolve()["model"]["regularizer_weight"] == 0.01
+
+
+@pytest.mark.parametrize(("dataset", "protocol"), [("voc", "authors"), ("cityscapes", "paper")])
+def test_rivals_resolve_under_each_protocol(dataset: str, protocol: str, tmp_path: Path) -> None:
+    """A protocol changes only losses that have its options, and delays every regularizer."""
+    table = Table.load("rivals")
+    for row, column in table.cells(dataset):
+        if row == "clicks":
+            run, options = Run(tmp_path / column), (f"--data.root={tmp_path}",)
+            config = Cell(
+                table.specs[row, column], dataset, protocol, 0, run, column, "rivals", options=options
+            ).resolve()
+            if config["model"]["regularizer"] is not None:
+                assert config["model"]["regularizer_start_step"] == {"authors": 451, "paper": 100}[protocol]
+            weights = config["model"]["supervised_loss"]["init_args"].get("class_weights")
+            expected = {"authors": "dataset", "paper": "batch"}[protocol]
+            assert weights == (None if column == "What's the Point" else expected)
 
 
 def test_tables_have_38_distinct_trainings_and_one_value_for_each() -> None:
@@ -139,9 +159,9 @@ def test_ratio_compares_with_full_supervision_of_table_1() -> None:
 
 def test_an_inconsistent_table_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("short.yaml").write_text("rows: {a: x}\ncolumns: {b: y, c: z}\npaper: {voc: {a: [1]}}")
+    Path("long.yaml").write_text("rows: {a: x}\ncolumns: {b: y}\npaper: {voc: {a: [1, 2]}}")
     with pytest.raises(InputError, match=r"paper\.voc\.a"):
-        Table.load("short")
+        Table.load("long")
     Path("none.yaml").write_text("rows: {a: x}")
     with pytest.raises(InputError, match="rows, columns and paper"):
         Table.load("none")

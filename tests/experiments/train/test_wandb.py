@@ -19,7 +19,14 @@ from experiments import EXPERIMENTS, RESULT
 
 CLASSES = ("background", "disc", "square", "triangle", "cross", "ring")
 LOGGED = {
-    *("train/loss", "train/cross_entropy", "train/gated_crf", "train/labeled_pixels", "train/labeled_share", "lr-SGD"),
+    *(
+        "train/loss",
+        "train/cross_entropy",
+        "train/regularizer",
+        "train/labeled_pixels",
+        "train/labeled_share",
+        "lr-SGD",
+    ),
     *("throughput/images_per_s", "throughput/data_wait", "val/miou", *(f"val/iou/{name}" for name in CLASSES)),
     *("val/gallery", "val/iou_per_class", "val/confusion_matrix", "val/confusion_counts", "kernels"),
     *("epoch", "trainer/global_step", "_step", "_runtime", "_timestamp"),
@@ -94,8 +101,8 @@ def test_figures_are_those_of_the_run(tracked: Path, history: list[dict[str, Any
     assert result["best_miou"] == pytest.approx(max(miou), abs=1e-4)
     assert result["best_step"] == 2 * (1 + miou.index(max(miou)))
     for step in history:
-        if "train/gated_crf" in step:
-            total = step["train/cross_entropy"] + 0.1 * step["train/gated_crf"]
+        if "train/regularizer" in step:
+            total = step["train/cross_entropy"] + 0.1 * step["train/regularizer"]
             assert step["train/loss"] == pytest.approx(total)
             assert step["train/labeled_share"] == step["train/labeled_pixels"] / (2 * 64 * 64)
             assert 0 <= step["throughput/data_wait"] < 1
