@@ -13,6 +13,19 @@ from datamodules.io.images import image_size, read_image
 from datamodules.transforms import Image, Labels
 
 
+def reduced_shape(shape: tuple[int, int], max_side: int | None) -> tuple[int, int]:
+    """Return (H, W) of an image whose longest side is reduced to ``max_side`` pixels; ``None`` reduces nothing."""
+    factor = 1.0 if max_side is None else min(1.0, max_side / max(shape))
+    return max(1, round(shape[0] * factor)), max(1, round(shape[1] * factor))
+
+
+def reduce_image(image: Image, shape: tuple[int, int]) -> Image:
+    """Reduce an image to (H, W) by averaging areas; one that is not larger is returned unchanged."""
+    if max(image.shape[:2]) <= max(shape):
+        return image
+    return np.asarray(cv2.resize(image, shape[::-1], interpolation=cv2.INTER_AREA), dtype=np.uint8)
+
+
 @dataclass(frozen=True)
 class ReducedDataset(SegmentationDataset):
     """A dataset of image files. A subclass reads labels in pixels of the file, and this class reduces them.
@@ -50,17 +63,11 @@ class ReducedDataset(SegmentationDataset):
 
     def shape(self, index: int) -> tuple[int, int]:
         """Return (H, W) of the reduced image."""
-        height, width = sides = self.file_shape(index)
-        factor = 1.0 if self.max_side is None else min(1.0, self.max_side / max(sides))
-        return max(1, round(height * factor)), max(1, round(width * factor))
+        return reduced_shape(self.file_shape(index), self.max_side)
 
     def image(self, index: int) -> Image:
         """Return the reduced image."""
-        image = read_image(self.image_file(index), self.max_side)
-        if self.max_side is None or max(image.shape) <= self.max_side:
-            return image
-        size = self.shape(index)[::-1]
-        return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+        return reduce_image(read_image(self.image_file(index), self.max_side), self.shape(index))
 
     def dense_mask(self, index: int) -> LabelMap | None:
         """Return the reduced mask, if there is one."""

@@ -9,14 +9,15 @@ COMMANDS = {
     "fit": "train a model",
     "validate": "evaluate a checkpoint on the validation images",
     "test": "the same as validate, written to RUN/test",
-    "predict": "write the predictions of a checkpoint as indexed PNGs",
+    "predict": "write the predicted classes of photographs, or of the images of a dataset",
+    "export": "write a model as an ONNX or torch.export file",
     "reproduce": "run the cells of a table and print it",
     "table": "print and write the tables of finished runs",
     "data": "download, convert, check and show datasets",
     "benchmark": "measure the loss, the data loader and the training step",
 }
-PARSERS = {"reproduce": "tables", "table": "tables", "data": "data", "benchmark": "benchmarks"}
-"""Package of each command that has its own parser. LightningCLI parses the others."""
+PARSERS = {"export": "deploy", "reproduce": "tables", "table": "tables", "data": "data", "benchmark": "benchmarks"}
+"""Package of each command that always has its own parser."""
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -42,12 +43,22 @@ def main(args: Sequence[str] | None = None) -> None:
 
 def _run(args: list[str]) -> None:
     # Modules are imported late: torch and Lightning take seconds, and help and misspelled options need neither.
-    if args[0] not in PARSERS:
+    package = parser_package(args)
+    if package is None:
         import_module("experiments.train.cli").run(args)
         return
-    options = import_module(f"experiments.{PARSERS[args[0]]}.parser").parse(args)
+    options = import_module(f"experiments.{package}.parser").parse(args)
     module, _, function = options.function.partition(":")
     getattr(import_module(module), function)(options)
+
+
+def parser_package(args: Sequence[str]) -> str | None:
+    """Return the package whose parser reads a command, or ``None`` for LightningCLI.
+
+    It reads ``predict -c RUN/config.yaml``, but not ``predict CHECKPOINT IMAGES``.
+    """
+    predicts_files = args[0] == "predict" and (len(args) == 1 or args[1] in ("-h", "--help") or args[1][0] != "-")
+    return "deploy" if predicts_files else PARSERS.get(args[0])
 
 
 def _print_usage(args: Sequence[str]) -> None:

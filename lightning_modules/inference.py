@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from datamodules.io.errors import InputError
+from datamodules.sample import IGNORE_INDEX
 
 Predict = Callable[[Tensor], Tensor]
 """Maps RGB images (N, 3, H, W) to class probabilities (N, C, H, W)."""
@@ -115,6 +116,12 @@ def _windows(length: int, side: int, stride: int) -> list[slice]:
     """Return the windows along one axis. The last one ends where the image ends."""
     last = max(length - side, 0)
     return [slice(start, start + side) for start in [*range(0, last, stride), last]]
+
+
+def most_probable(probs: Tensor) -> Tensor:
+    """Return the classes, uint8 (N, H, W), of probabilities (N, C, H, W); IGNORE_INDEX where all of them are 0."""
+    confidence, classes = probs.max(dim=1)
+    return classes.to(torch.uint8).masked_fill(confidence == 0, IGNORE_INDEX)
 
 
 def resize(image: Tensor, size: Sequence[int]) -> Tensor:

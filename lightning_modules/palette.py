@@ -21,6 +21,19 @@ def colorize(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return voc_palette()[labels]
 
 
+def blend(image: NDArray[np.uint8], labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return an image, RGB (H, W, 3), half covered by the colors of its labels (H, W), with white borders between them.
+
+    Pixels without a label, 255, keep their color.
+    """
+    mixed = np.where((labels == 255)[..., None], image, image // 2 + colorize(labels) // 2)
+    border = np.zeros(labels.shape, dtype=bool)
+    border[:, 1:] = labels[:, 1:] != labels[:, :-1]
+    border[1:] |= labels[1:] != labels[:-1]
+    mixed[border] = 255
+    return mixed
+
+
 def save_palette_png(labels: NDArray[np.uint8], path: Path) -> None:
     """Write a label map (H, W) as an indexed PNG; its values are the class indices."""
     picture = Image.fromarray(labels, mode="P")

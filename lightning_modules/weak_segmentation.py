@@ -1,6 +1,6 @@
 """Training on weak labels with L = L_CE + lambda L_GCRF, Sec. 3 and 4.1."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,8 +15,9 @@ from torch.optim.lr_scheduler import LambdaLR
 from datamodules.sample import IGNORE_INDEX, Sample
 from lightning_modules.evaluation import Best, ConfusionCounts, Evaluation
 from lightning_modules.fault_tolerance.step_flags import StepFlags
-from lightning_modules.inference import WHOLE_IMAGE, Inference, resize
+from lightning_modules.inference import WHOLE_IMAGE, Inference, most_probable, resize
 from lightning_modules.round_start import RoundStart
+from lightning_modules.self_contained import checkpoint_content
 from lightning_modules.speed import DEFAULT_SPEED, Speed
 from losses.global_batch import Call, compute_losses, sum_over_processes
 
@@ -88,13 +89,15 @@ class WeakSegmentation(LightningModule):
         self.evaluation: Evaluation | None = None  # the last one
         self.best = Best()
         self.loaded_step = 0  # of the checkpoint that the weights come from
+        self.config: Mapping[str, Any] | None = None  # of the run, kept in its checkpoints
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
         self.counts = ConfusionCounts(len(self.class_names))
 
     def configure_model(self) -> None:
-        """Prepare the network for the device."""
-        self.network, self._train_network = self.speed.prepare(self.network, self.trainer)
+        """Prepare the network for the device of the trainer, if there is one."""
+        if self._trainer is not None:
+            self.network, self._train_network = self.speed.prepare(self.network, self.trainer)
 
     def configure_callbacks(self) -> list[Callback]:
         """Return the callback that makes the label maps of each round."""
@@ -188,8 +191,7 @@ class WeakSegmentation(LightningModule):
 
     def predict_step(self, batch: Sample, batch_idx: int) -> Tensor:
         """Return the predicted classes, uint8 (N, H, W); IGNORE_INDEX outside the inference's crop."""
-        confidence, classes = self(batch["image"]).max(dim=1)
-        return classes.to(torch.uint8).masked_fill(confidence == 0, IGNORE_INDEX)  # type: ignore[no-any-return]
+        return most_probable(self(batch["image"]))
 
     def validation_step(self, batch: Sample, batch_idx: int) -> Tensor:
         """Count confusions and return the predicted classes, uint8 (N, H, W)."""
@@ -214,8 +216,10 @@ class WeakSegmentation(LightningModule):
     on_test_epoch_end = on_validation_epoch_end
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Save the best evaluation."""
+        """Save the best evaluation, and what is needed to build the model again."""
         checkpoint["best"] = tuple(self.best)
+        if self.config is not None:
+            checkpoint |= checkpoint_content(self.config, self.class_names)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore the best evaluation and the step of the weights."""

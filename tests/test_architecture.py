@@ -26,7 +26,7 @@ ALLOWED = {
     ],
     "lightning_modules": [
         *("lightning_modules", "datamodules.sample", "datamodules.io.errors", "datamodules.io.atomic", "torch"),
-        "losses.global_batch",
+        *("datamodules.io.images", "datamodules.reduction", "losses.global_batch", "jsonargparse"),
         *("pytorch_lightning", "lightning_fabric", "torchmetrics", "timm", "huggingface_hub", "wandb", "numpy", "PIL"),
         *("matplotlib", "rich"),
     ],

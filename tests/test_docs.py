@@ -15,9 +15,10 @@ import yaml
 from PIL import Image
 
 import datamodules
+import gated_crf
 import lightning_modules
 import losses
-from experiments.cli import PARSERS, main
+from experiments.cli import main, parser_package
 from experiments.launch.slurm_script import Settings
 from experiments.train.cli import parse
 
@@ -83,10 +84,11 @@ def check(command: tuple[str, ...]) -> None:
         if word.endswith("/config.yaml"):
             Path(word).parent.mkdir(parents=True, exist_ok=True)
             Path(word).write_text(RUN)
-    if command[0] not in PARSERS:
+    package = parser_package(command)
+    if package is None:
         parse(command)
         return
-    options = import_module(f"experiments.{PARSERS[command[0]]}.parser").parse(list(command))
+    options = import_module(f"experiments.{package}.parser").parse(list(command))
     if command[0] == "reproduce":
         passed = command[command.index("--") + 1 :] if "--" in command else ()
         check(("fit", "-c", f"datasets/{options.dataset}.yaml", "-c", "supervision/clicks.yaml", *passed))
@@ -182,6 +184,31 @@ def test_losses_run_as_written(page: str) -> None:
     for block in blocks(ROOT / page, "python"):
         exec(block, names)
     assert names["loss"] > 0
+
+
+def test_exported_model_runs_as_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The scripts of docs/predict.md, on a checkpoint and a photograph of a run of one step."""
+    monkeypatch.chdir(tmp_path)
+    options = ["--data.num_train=2", "--data.num_val=2", "--data.augmentation.crop=32", "--data.loader.batch_size=2"]
+    options += ["--model.network.backbone=test_resnet", "--model.network.channels=4", "--trainer.max_steps=1"]
+    options += [
+        "--trainer.num_sanity_val_steps=0",
+        "--trainer.default_root_dir=runs/photos",
+        "--trainer.accelerator=cpu",
+    ]
+    main(["fit", "-c", "datasets/shapes.yaml", "-c", "supervision/clicks.yaml", *options])
+    folder = Path("photos/images/test")
+    folder.mkdir(parents=True)
+    photograph = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8))
+    for path in ("photo.jpg", folder / "IMG_0001.jpg"):
+        photograph.save(path)
+    (command,) = (c for script in blocks(ROOT / "docs" / "predict.md", "bash") for c in commands(script) if "onnx" in c)
+    main(list(command))
+    names: dict[str, object] = {}
+    for script in blocks(ROOT / "docs" / "predict.md", "python"):
+        exec(script, names)
+    predicted = gated_crf.load("runs/photos/checkpoints/best.ckpt", "cpu").predict("photo.jpg")
+    np.testing.assert_array_equal(names["classes"], predicted)
 
 
 def draw_leaves(root: Path) -> None:

@@ -8,6 +8,7 @@ from jsonargparse import ArgumentParser
 from datamodules.datamodule import SegmentationDataModule
 from datamodules.io.errors import InputError
 from experiments.train.parser import brief
+from lightning_modules.self_contained import without_weights
 from lightning_modules.weak_segmentation import WeakSegmentation
 
 
@@ -28,11 +29,8 @@ def build_datamodule(config: Mapping[str, Any]) -> SegmentationDataModule:
 
 def build_model(config: Mapping[str, Any], datamodule: SegmentationDataModule) -> WeakSegmentation:
     """Build the model of a resolved configuration for a dataset, with random weights."""
-    network = config["model"]["network"]
-    settings = network["init_args"] | {"num_classes": datamodule.num_classes}
-    if "pretrained" in settings:
-        settings["pretrained"] = False
-    changes = {"class_names": datamodule.class_names, "network": network | {"init_args": settings}}
+    network = without_weights(config["model"]["network"], datamodule.num_classes)
+    changes = {"class_names": datamodule.class_names, "network": network}
     parser = ArgumentParser()
     parser.add_class_arguments(WeakSegmentation, "model")
     model: WeakSegmentation = parser.instantiate(parser.parse_object({"model": config["model"] | changes})).model

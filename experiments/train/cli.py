@@ -28,6 +28,7 @@ from lightning_modules.callbacks import PredictionWriter
 from lightning_modules.fault_tolerance import Stopped, stop_signals
 from lightning_modules.fault_tolerance.checkpoint_io import finish_writing
 from lightning_modules.inference import WHOLE_IMAGE, Inference
+from lightning_modules.self_contained import NO_WEIGHTS
 from lightning_modules.weak_segmentation import WeakSegmentation
 
 HARMLESS = (
@@ -98,8 +99,8 @@ class CLI(LightningCLI):
         folder = run.path
         if self.command != "fit":
             config.ckpt_path = config.ckpt_path if self.parse_only else str(run.checkpoint(config.ckpt_path))
-            if "pretrained" in config.model.network.init_args:
-                config.model.network.init_args.pretrained = False  # the checkpoint holds the weights
+            for name in NO_WEIGHTS.keys() & vars(config.model.network.init_args).keys():
+                config.model.network.init_args[name] = NO_WEIGHTS[name]  # the checkpoint holds the weights
             config.trainer.logger = False  # or it would overwrite the log of the run
             way = Inference(**vars(config.model.inference)).name
             name = self.command if way == WHOLE_IMAGE.name else f"{self.command} {way}"
@@ -153,6 +154,7 @@ class CLI(LightningCLI):
         if isinstance(self.trainer.val_check_interval, int):  # Lightning counts batches
             self.trainer.val_check_interval *= self.trainer.accumulate_grad_batches
         options["ckpt_path"], config = checkpoint, self.resolved()
+        self.model.config = config
         run.check(config, checkpoint)  # in all processes, or the others would wait for one that refuses
         check_weights_fit(checkpoint, self.model)
         rank_zero_only(run.clean_up)()

@@ -1,0 +1,1 @@
+"""``gatedcrf predict CHECKPOINT IMAGES`` and ``export``: a trained model without its run."""
