@@ -16,7 +16,6 @@ from datamodules.annotations import Annotation, LabelMap, rasterize
 from datamodules.dataset import WholeImages
 from datamodules.folder.datamodule import FolderDataModule
 from datamodules.sample import Sample
-from datamodules.simulate_boxes import BoxSimulator
 from datamodules.simulate_clicks import ClickSimulator
 from datamodules.transforms import Labels, RandomScaleCropFlip
 
@@ -218,7 +217,7 @@ def test_training_with_drawn_clicks_needs_no_dense_mask(folder: Folder, tree: Pa
 
 def test_boxes_are_read_from_a_file_or_simulated_from_masks(folder: Folder, tree: Path) -> None:
     """In the masks, class 1 is the left half without the first row, and the background gets no box."""
-    simulated = folder(supervision="boxes", box_simulator=BoxSimulator(20))
+    simulated = folder(supervision="boxes")
     simulated.prepare_data()
     assert [vectors(simulated.train_split().weak_labels(index)) for index in range(3)] == [
         [(1, [[0, 1], [width // 2, height]])] for width, height in ((40, 30), (30, 40), (32, 32))
