@@ -146,10 +146,8 @@ class SegmentationDataModule(LightningDataModule, ABC):
         if generator is not None and self._rounds is None:
             trainer = self._trainer()
             folders = Path(options.cache_dir), Path(trainer.default_root_dir)
-            batches = trainer.max_steps * trainer.accumulate_grad_batches
-            self._rounds = ProposalRounds(
-                self.train_split(), generator, *folders, options.rounds, batches, self.num_classes
-            )
+            steps = trainer.max_steps, self.num_classes, trainer.accumulate_grad_batches
+            self._rounds = ProposalRounds(self.train_split(), generator, *folders, options.rounds, *steps)
         return self._rounds
 
     def train_dataloader(self) -> DataLoader[Sample]:
@@ -181,7 +179,7 @@ class SegmentationDataModule(LightningDataModule, ABC):
         if rounds := self.proposal_rounds():
             rounds.folder(1)  # computes its name once, and not in each loader process
             if trainer.is_global_zero:
-                rounds.discard_later(start)
+                rounds.discard_later(trainer.global_step)
             labels = rounds.read
         objectness = None if self.proposals.objectness is None else Path(self.proposals.objectness)
         extra = ExtraInputs(self._inputs, self.num_classes, objectness) if self._inputs else None

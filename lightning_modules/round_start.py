@@ -40,7 +40,7 @@ class RoundStart(Callback):
     def _begin(self, trainer: Trainer, module: LightningModule) -> None:
         if self._rounds is None or trainer.global_step == trainer.max_steps:
             return
-        number = self._rounds.round_of(trainer.global_step * trainer.accumulate_grad_batches)
+        number = self._rounds.round_of(trainer.global_step)
         if number == self._number:
             return
         self._number = number

@@ -47,8 +47,9 @@ class ProposalRounds:
         cache_dir: See :class:`~datamodules.proposals.Proposals`.
         run: Folder of the run.
         rounds: Number of rounds.
-        batches: Number of batches of the run.
+        steps: Number of optimizer steps of the run.
         num_classes: C.
+        batches_per_step: Number of batches that are accumulated into a step.
     """
 
     dataset: SegmentationDataset
@@ -56,13 +57,14 @@ class ProposalRounds:
     cache_dir: Path
     run: Path
     rounds: int
-    batches: int
+    steps: int
     num_classes: int
+    batches_per_step: int = 1
     _abandoned: EventType = field(default_factory=Event, compare=False)
 
-    def round_of(self, batch: int) -> int:
-        """Return the round, 1 or more, of a batch."""
-        return min(batch * self.rounds // self.batches, self.rounds - 1) + 1
+    def round_of(self, step: int) -> int:
+        """Return the round, 1 or more, of an optimizer step. All batches of a step are in the same round."""
+        return min(step * self.rounds // self.steps, self.rounds - 1) + 1
 
     def folder(self, number: int) -> Path:
         """Return the folder of the label maps of a round."""
@@ -76,9 +78,9 @@ class ProposalRounds:
         """Let the loader processes read the label maps of a round."""
         (self.folder(number) / "complete").touch()
 
-    def discard_later(self, batch: int) -> None:
-        """Remove label maps of rounds after that of a batch, which an earlier run or attempt has left."""
-        for number in range(self.round_of(batch) + 1, self.rounds + 1):
+    def discard_later(self, step: int) -> None:
+        """Remove label maps of rounds after that of a step, which an earlier run or attempt has left."""
+        for number in range(self.round_of(step) + 1, self.rounds + 1):
             shutil.rmtree(self.folder(number), ignore_errors=True)
 
     def abandon(self) -> None:
@@ -93,7 +95,7 @@ class ProposalRounds:
         Raises:
             RuntimeError: The run has ended before the round began.
         """
-        number = self.round_of(batch)
+        number = self.round_of(batch // self.batches_per_step)
         parent = os.getppid()
         while not self.is_complete(number):
             if self._abandoned.wait(POLL_S) or os.getppid() != parent:  # the training process ended or was killed

@@ -1,6 +1,7 @@
 """A run in rounds: real trainings on the built-in dataset, with and without interruption."""
 
 import multiprocessing
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -44,23 +45,34 @@ def build(folder: Path, workers: int = 0) -> tuple[WeakSegmentation, ShapesDataM
     return WeakSegmentation(network, PartialCrossEntropyLoss(), data.class_names, learning_rate=0.1), data
 
 
+class Deadline(pl.Callback):
+    """Ends a run that would wait for a round forever."""
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        timer = threading.Timer(60, trainer.datamodule.proposal_rounds().abandon)  # type: ignore[attr-defined]
+        timer.daemon = True
+        timer.start()
+
+
 def trained(folder: Path, trainer: Callable[..., pl.Trainer], workers: int = 0, **options: Any) -> WeakSegmentation:
     model, data = build(folder, workers)
     checkpoint = options.pop("ckpt_path", None)
     settings = {"val_check_interval": 100, "check_val_every_n_epoch": None, "num_sanity_val_steps": 0, **options}
     pl.seed_everything(0, verbose=False)
-    run = trainer("run", max_steps=6, use_distributed_sampler=False, log_every_n_steps=1, **settings)
+    settings["callbacks"] = [Deadline(), *settings.get("callbacks", [])]
+    settings = {"max_steps": 6, "use_distributed_sampler": False, "log_every_n_steps": 1, **settings}
+    run = trainer("run", **settings)
     run.fit(model, datamodule=data, ckpt_path=checkpoint)
     return model
 
 
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize(("workers", "steps", "per_step"), [(0, 6, 1), (1, 6, 1), (0, 5, 3)])
 def test_second_round_is_trained_on_the_predictions_after_the_first(
-    workers: int, tmp_path: Path, trainer: Callable[..., pl.Trainer]
+    workers: int, steps: int, per_step: int, tmp_path: Path, trainer: Callable[..., pl.Trainer]
 ) -> None:
     class Halfway(pl.Callback):
         def on_train_batch_end(self, trainer: pl.Trainer, module: Any, *_: Any) -> None:
-            if trainer.global_step == 3:
+            if trainer.global_step == 3 and not predicted:
                 split = trainer.datamodule.train_split()  # type: ignore[attr-defined]
                 module.eval()
                 with torch.no_grad():
@@ -70,7 +82,9 @@ def test_second_round_is_trained_on_the_predictions_after_the_first(
                 module.train()
 
     predicted: list[LabelMap] = []
-    model = trained(tmp_path, trainer, workers, callbacks=[Halfway()])
+    model = trained(
+        tmp_path, trainer, workers, callbacks=[Halfway()], max_steps=steps, accumulate_grad_batches=per_step
+    )
     made = sorted((tmp_path / "run/proposals/2").glob("*.png"))
     assert len(made) == len(predicted) == 4
     for file, expected in zip(made, predicted, strict=True):

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -40,12 +41,22 @@ def rounds(tmp_path: Path, arrays: Callable[..., Any]) -> ProposalRounds:
     CALLS.clear()
     labels = [[Annotation(label, np.array([[1.5, 2.5]]))] for label in (1, 2, 0)]
     dataset = arrays(IMAGES, [None] * 3, labels)
-    return ProposalRounds(dataset, Clicked(), tmp_path / "cache", tmp_path / "run", 3, batches=10, num_classes=4)
+    return ProposalRounds(dataset, Clicked(), tmp_path / "cache", tmp_path / "run", 3, steps=10, num_classes=4)
 
 
-def test_rounds_share_the_batches(rounds: ProposalRounds) -> None:
-    assert [rounds.round_of(batch) for batch in range(10)] == [1, 1, 1, 1, 2, 2, 2, 3, 3, 3]
+def test_rounds_share_the_steps(rounds: ProposalRounds) -> None:
+    assert [rounds.round_of(step) for step in range(10)] == [1, 1, 1, 1, 2, 2, 2, 3, 3, 3]
     assert replace(rounds, rounds=1).round_of(9) == 1
+
+
+def test_batches_of_a_step_are_in_the_same_round(rounds: ProposalRounds) -> None:
+    """The second round begins with the fourth step, which is the tenth batch."""
+    accumulated = replace(rounds, rounds=2, steps=5, batches_per_step=3)
+    accumulated.make_first()
+    accumulated.abandon()  # readers of the second round would wait
+    for batch in range(15):
+        with nullcontext() if batch < 9 else pytest.raises(RuntimeError, match="before round 2"):
+            accumulated.read(0, batch)
 
 
 def test_first_round_is_made_once_and_shared_by_runs(rounds: ProposalRounds, tmp_path: Path) -> None:
@@ -101,10 +112,10 @@ def test_label_maps_of_later_rounds_are_removed(rounds: ProposalRounds) -> None:
     for number in (2, 3):
         rounds.make(number, range(3), lambda image: np.zeros((4, 6, 8), dtype=np.float32))
         rounds.mark_complete(number)
-    rounds.discard_later(batch=4)
+    rounds.discard_later(step=4)
     assert [rounds.is_complete(number) for number in (1, 2, 3)] == [True, True, False]
     assert not rounds.folder(3).exists()
-    rounds.discard_later(batch=0)
+    rounds.discard_later(step=0)
     assert [rounds.is_complete(number) for number in (1, 2, 3)] == [True, False, False]
 
 
