@@ -11,30 +11,24 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
 from multiprocessing import Event
 from multiprocessing.synchronize import Event as EventType
 from pathlib import Path
-from zlib import crc32
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image as PILImage
 
-from datamodules.annotations import Annotation, LabelMap, to_json
+from datamodules.annotations import LabelMap, to_json
 from datamodules.dataset import SegmentationDataset
 from datamodules.io.atomic import atomic_write
 from datamodules.io.errors import InputError
 from datamodules.io.images import in_threads, read_label_map
 from datamodules.proposals.generator import LabelGenerator
-from datamodules.transforms import Image
+from datamodules.proposals.propose import Predict, annotations, propose
 
 POLL_S = 0.1
-Predict = Callable[[Image], NDArray[np.float32]]
-"""Maps an image, uint8 (H, W, 3), to class probabilities, float32 (C, H, W)."""
 
 
 @dataclass(frozen=True)
@@ -145,29 +139,9 @@ class ProposalRounds:
         for index in range(len(self.dataset)):
             given = [self.dataset.name(index), _version(self.dataset, index), to_json(annotations(self.dataset, index))]
             digest.update(json.dumps(given).encode())
+            if (hidden := self.dataset.hidden(index)) is not None:
+                digest.update(hidden.tobytes())
         return digest.hexdigest()[:16]
-
-
-def propose(
-    generator: LabelGenerator, dataset: SegmentationDataset, index: int, predict: Predict | None = None
-) -> LabelMap:
-    """Return the label map that a generator makes for an image, uint8 (H, W)."""
-    labels, name, image = annotations(dataset, index), dataset.name(index), dataset.image(index)
-    rng = np.random.default_rng(crc32(name.encode()))
-    return generator(image, labels, None if predict is None else predict(image), rng)
-
-
-def annotations(dataset: SegmentationDataset, index: int) -> list[Annotation]:
-    """Return the weak labels of an image as annotations.
-
-    Raises:
-        InputError: They are a label map.
-    """
-    labels = dataset.weak_labels(index)
-    if not isinstance(labels, list):
-        remedy = "proposals are made from clicks, scribbles or boxes: choose another supervision or rasterize later"
-        raise InputError(f"The labels of {dataset.name(index)} are a label map; {remedy}.")
-    return labels
 
 
 def _version(dataset: SegmentationDataset, index: int) -> list[int]:
