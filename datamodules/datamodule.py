@@ -18,7 +18,7 @@ from datamodules.image_cache import CachedImages, build_cache
 from datamodules.io.errors import InputError, distinct, refuse
 from datamodules.io.images import in_threads
 from datamodules.loader import LoaderOptions
-from datamodules.proposals import BoxLabels, LabelGenerator, Proposals
+from datamodules.proposals import Proposals
 from datamodules.proposals.rounds import ProposalRounds
 from datamodules.sample import Sample
 from datamodules.sampler import StreamBatchSampler
@@ -41,7 +41,7 @@ class SegmentationDataModule(LightningDataModule, ABC):
         proposals: Label maps made from boxes, clicks or scribbles, and objectness maps.
 
     Raises:
-        InputError: The supervision is unknown or the stroke width is even.
+        InputError: The supervision is unknown, the generator of proposals cannot read it, or the stroke width is even.
     """
 
     supervisions: ClassVar[tuple[str, ...]]
@@ -68,6 +68,7 @@ class SegmentationDataModule(LightningDataModule, ABC):
         self.loader = loader
         self.seed = seed
         self.proposals = proposals
+        self.label_generator = proposals.generator_for(supervision)
         self._rounds: ProposalRounds | None = None
         self._inputs: tuple[str, ...] = ()  # optional fields of a sample
         self._shapes: dict[str, list[tuple[int, int]]] = {}  # (H, W) of whole images, measured once per split
@@ -134,11 +135,6 @@ class SegmentationDataModule(LightningDataModule, ABC):
                 "Image tags label no pixels; choose a loss that reads them: -c losses/whats_the_point.yaml"
             )
         self._inputs = tuple(inputs)
-
-    @property
-    def label_generator(self) -> LabelGenerator | None:
-        """Method that makes label maps for training, if any. Boxes need one."""
-        return self.proposals.generator or (BoxLabels() if self.supervision == "boxes" else None)
 
     def proposal_rounds(self) -> ProposalRounds | None:
         """Return the label maps of this run, or ``None`` if it trains on the weak labels themselves."""

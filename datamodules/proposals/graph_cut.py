@@ -36,7 +36,7 @@ class ScribbleSupLabels(LabelGenerator):
     percent. (Were the sum of a histogram 1, then the paper's d_c = 5 and d_t = 10 would make all neighbors similar.)
     A superpixel with strokes of several classes is split: its pixels follow the nearest stroke in it.
 
-    The classes of an image are those of its clicks, scribbles and tags. Boxes are not used. An image without classes
+    The classes of an image are those of its clicks, scribbles and tags. Boxes are not used. An image without a stroke
     has no labels.
 
     Args:
@@ -47,6 +47,8 @@ class ScribbleSupLabels(LabelGenerator):
         delta_color: d_c.
         delta_texture: d_t.
     """
+
+    supervisions = ("clicks", "keypoints", "scribbles")
 
     scale: float = 50.0
     min_size: int = 20
@@ -69,9 +71,9 @@ class ScribbleSupLabels(LabelGenerator):
     ) -> LabelMap:
         """Return uint8 (H, W), class index, or 255 everywhere."""
         classes = np.array(sorted({each.label for each in labels if not isinstance(each, Box)}), dtype=np.uint8)
-        if len(classes) == 0:
-            return np.full(image.shape[:2], IGNORE_INDEX, dtype=np.uint8)
         strokes = rasterize(labels, image.shape[:2], self.stroke_width)
+        if (strokes == IGNORE_INDEX).all():
+            return strokes
         superpixels = split_at_labels(find_superpixels(image, self.scale, self.min_size), strokes)
         unary = scribble_costs(superpixels, strokes, classes)
         if probs is not None:

@@ -168,3 +168,9 @@ def test_missing_package_is_named_with_the_remedy(
 def test_settings_are_positive(name: str, patches: Image) -> None:
     with pytest.raises(InputError, match=f"{name} is 0"):
         propose(patches, **{name: 0})
+
+
+@pytest.mark.parametrize("labels", [[stroke(1), stroke(2)], [stroke(2, (40, 3))], [stroke(1, (-1, 2)), stroke(2)]])
+def test_image_without_a_stroke_inside_is_unlabeled(labels: list[Annotation], patches: Image) -> None:
+    """Tags, and clicks outside the image, do not say where a class is."""
+    assert (propose(patches, *labels) == IGNORE_INDEX).all()
