@@ -68,7 +68,7 @@ class SegmentationDataModule(LightningDataModule, ABC):
         self.loader = loader
         self.seed = seed
         self.proposals = proposals
-        self.label_generator = proposals.generator_for(supervision)
+        self.label_generator = proposals.generator_for(supervision, stroke_width)
         self._rounds: ProposalRounds | None = None
         self._inputs: tuple[str, ...] = ()  # optional fields of a sample
         self._shapes: dict[str, list[tuple[int, int]]] = {}  # (H, W) of whole images, measured once per split

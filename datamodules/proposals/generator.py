@@ -1,7 +1,7 @@
 """The interface of methods that label the pixels of an image from its weak labels."""
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,10 @@ class LabelGenerator(ABC):
 
     supervisions: ClassVar[tuple[str, ...]] = ("clicks", "keypoints", "scribbles", "boxes")
     """Supervisions of a datamodule that it reads. It would take images with other labels for images without any."""
+
+    def with_stroke_width(self, stroke_width: int) -> Self:
+        """Return the generator for clicks and scribbles of a width, pixels. By default, it is the same for all."""
+        return self
 
     @abstractmethod
     def __call__(
