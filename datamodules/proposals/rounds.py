@@ -9,12 +9,11 @@
 
 import io
 import json
-import os
 import shutil
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
-from multiprocessing import Event
+from multiprocessing import Event, parent_process
 from multiprocessing.synchronize import Event as EventType
 from pathlib import Path
 
@@ -90,9 +89,9 @@ class ProposalRounds:
             RuntimeError: The run has ended before the round began.
         """
         number = self.round_of(batch // self.batches_per_step)
-        parent = os.getppid()
+        parent = parent_process()  # None if the training process itself reads
         while not self.is_complete(number):
-            if self._abandoned.wait(POLL_S) or os.getppid() != parent:  # the training process ended or was killed
+            if self._abandoned.wait(POLL_S) or not (parent is None or parent.is_alive()):  # it may have been killed
                 raise RuntimeError(f"The run ended before round {number} began.")
         return read_label_map(self._path(index, number), self.num_classes)
 

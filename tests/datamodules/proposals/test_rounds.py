@@ -1,5 +1,8 @@
 """Label maps of the rounds of a run: where they are, when they are made, and who waits for them."""
 
+import multiprocessing
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -16,6 +19,7 @@ from datamodules.annotations import Annotation, LabelMap
 from datamodules.io.errors import InputError
 from datamodules.proposals import LabelGenerator, Proposals
 from datamodules.proposals.rounds import ProposalRounds
+from datamodules.shapes.datamodule import ShapesDataset
 from datamodules.transforms import Image
 
 IMAGES = [np.full((6, 8, 3), value, dtype=np.uint8) for value in (10, 20, 30)]
@@ -104,6 +108,39 @@ def test_readers_of_an_abandoned_run_do_not_wait(rounds: ProposalRounds) -> None
     rounds.abandon()
     with pytest.raises(RuntimeError, match="ended before round 3"):
         rounds.read(0, batch=9)
+
+
+def test_reader_whose_training_process_is_dead_does_not_wait(tmp_path: Path) -> None:
+    """A loader process is the child of a training process, which is killed before the child begins to read."""
+    training = multiprocessing.get_context("fork").Process(target=train_and_die, args=(tmp_path,))
+    training.start()
+    training.join(timeout=30)
+    deadline = time.monotonic() + 30
+    while not (tmp_path / "ended").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert (tmp_path / "ended").read_text() == "The run ended before round 2 began."
+
+
+def train_and_die(folder: Path) -> None:
+    loader = multiprocessing.get_context("fork").Process(target=load, args=(folder, os.getpid()))
+    loader.start()
+    while not (folder / "started").exists():
+        time.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def load(folder: Path, training: int) -> None:
+    dataset = ShapesDataset(1, 32, "clicks", seed=0)
+    rounds = ProposalRounds(dataset, Clicked(), folder / "cache", folder / "run", 2, steps=2, num_classes=6)
+    (folder / "started").touch()
+    while os.getppid() == training:
+        time.sleep(0.01)
+    threading.Timer(10, os._exit, [1]).start()  # instead of waiting forever
+    try:
+        rounds.read(0, batch=1)
+    except RuntimeError as error:
+        (folder / "ended").write_text(str(error))
+    os._exit(0)
 
 
 def test_label_maps_of_later_rounds_are_removed(rounds: ProposalRounds) -> None:
