@@ -69,7 +69,7 @@ class SegmentationDataModule(LightningDataModule, ABC):
         self.seed = seed
         self.proposals = proposals
         self.label_generator = proposals.generator_for(supervision, stroke_width)
-        self._rounds: ProposalRounds | None = None
+        self._rounds: tuple[Trainer, ProposalRounds] | None = None
         self._inputs: tuple[str, ...] = ()  # optional fields of a sample
         self._shapes: dict[str, list[tuple[int, int]]] = {}  # (H, W) of whole images, measured once per split
 
@@ -138,13 +138,13 @@ class SegmentationDataModule(LightningDataModule, ABC):
 
     def proposal_rounds(self) -> ProposalRounds | None:
         """Return the label maps of this run, or ``None`` if it trains on the weak labels themselves."""
-        generator, options = self.label_generator, self.proposals
-        if generator is not None and self._rounds is None:
-            trainer = self._trainer()
-            folders = Path(options.cache_dir), Path(trainer.default_root_dir)
-            steps = trainer.max_steps, self.num_classes, trainer.accumulate_grad_batches
-            self._rounds = ProposalRounds(self.train_split(), generator, *folders, options.rounds, *steps)
-        return self._rounds
+        if self.label_generator is None:
+            return None
+        trainer = self._trainer()
+        if self._rounds is None or self._rounds[0] is not trainer or self._rounds[1].is_abandoned:  # another run
+            arguments = self.label_generator, self.proposals, self.num_classes
+            self._rounds = trainer, ProposalRounds.of_run(trainer, self.train_split(), *arguments)
+        return self._rounds[1]
 
     def train_dataloader(self) -> DataLoader[Sample]:
         """Return a loader of all remaining steps of the run."""

@@ -16,8 +16,10 @@ from hashlib import sha256
 from multiprocessing import Event, parent_process
 from multiprocessing.synchronize import Event as EventType
 from pathlib import Path
+from typing import Self
 
 from PIL import Image as PILImage
+from pytorch_lightning import Trainer
 
 from datamodules.annotations import LabelMap, to_json
 from datamodules.dataset import SegmentationDataset
@@ -25,6 +27,7 @@ from datamodules.io.atomic import atomic_write
 from datamodules.io.errors import InputError
 from datamodules.io.images import in_threads, read_label_map
 from datamodules.proposals.generator import LabelGenerator
+from datamodules.proposals.options import Proposals
 from datamodules.proposals.propose import Predict, annotations, propose
 
 POLL_S = 0.1
@@ -55,6 +58,20 @@ class ProposalRounds:
     batches_per_step: int = 1
     _abandoned: EventType = field(default_factory=Event, compare=False)
 
+    @classmethod
+    def of_run(
+        cls,
+        trainer: Trainer,
+        dataset: SegmentationDataset,
+        generator: LabelGenerator,
+        options: Proposals,
+        num_classes: int,
+    ) -> Self:
+        """Return the label maps of the run of a trainer."""
+        folders = Path(options.cache_dir), Path(trainer.default_root_dir)
+        steps = trainer.max_steps, num_classes, trainer.accumulate_grad_batches
+        return cls(dataset, generator, *folders, options.rounds, *steps)
+
     def round_of(self, step: int) -> int:
         """Return the round, 1 or more, of an optimizer step. All batches of a step are in the same round."""
         return min(step * self.rounds // self.steps, self.rounds - 1) + 1
@@ -79,6 +96,11 @@ class ProposalRounds:
     def abandon(self) -> None:
         """Release the loader processes that wait for a round, since the run ends before it."""
         self._abandoned.set()
+
+    @property
+    def is_abandoned(self) -> bool:
+        """Whether the run has ended before its last round."""
+        return self._abandoned.is_set()
 
     def read(self, index: int, batch: int) -> LabelMap:
         """Return the label map of an image in the round of a batch, uint8 (H, W).

@@ -54,14 +54,29 @@ class Deadline(pl.Callback):
         timer.start()
 
 
+class FailAt(pl.Callback):
+    """Raises an error after a step, when the loader is two batches ahead."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+        self.workers: list[Any] = []
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        if trainer.global_step == self.step:
+            time.sleep(1)
+            self.workers = list(multiprocessing.active_children())
+            raise RuntimeError("the run fails")
+
+
 def trained(folder: Path, trainer: Callable[..., pl.Trainer], workers: int = 0, **options: Any) -> WeakSegmentation:
     model, data = build(folder, workers)
+    data = options.pop("data", data)
     checkpoint = options.pop("ckpt_path", None)
     settings = {"val_check_interval": 100, "check_val_every_n_epoch": None, "num_sanity_val_steps": 0, **options}
     pl.seed_everything(0, verbose=False)
     settings["callbacks"] = [Deadline(), *settings.get("callbacks", [])]
     settings = {"max_steps": 6, "use_distributed_sampler": False, "log_every_n_steps": 1, **settings}
-    run = trainer("run", **settings)
+    run = trainer(settings.pop("name", "run"), **settings)
     run.fit(model, datamodule=data, ckpt_path=checkpoint)
     return model
 
@@ -125,17 +140,38 @@ def test_loader_processes_end_with_a_run_that_stops_before_the_next_round(
 ) -> None:
     """They ignore the signal that torch sends them, and wait for the label maps of the second round."""
 
-    class Fail(pl.Callback):
-        def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-            if trainer.global_step == 2:
-                time.sleep(1)  # the loader is two batches ahead
-                workers.extend(multiprocessing.active_children())
-                raise RuntimeError("the run fails")
-
-    workers: list[Any] = []
+    fail = FailAt(2)
     with pytest.raises(RuntimeError, match="the run fails"):
-        trained(tmp_path, trainer, 1, callbacks=[Fail()])
-    assert workers
-    for worker in workers:
+        trained(tmp_path, trainer, 1, callbacks=[fail])
+    assert fail.workers
+    for worker in fail.workers:
         worker.join(timeout=20)
         assert not worker.is_alive()
+
+
+def test_a_second_run_of_a_datamodule_has_its_own_label_maps(
+    tmp_path: Path, trainer: Callable[..., pl.Trainer]
+) -> None:
+    """Also after a run that has failed, whose loader processes were released."""
+    data = build(tmp_path, workers=1)[1]
+    with pytest.raises(RuntimeError, match="the run fails"):
+        trained(tmp_path, trainer, data=data, name="failed", callbacks=[FailAt(2)])
+    trained(tmp_path, trainer, data=data, name="first")
+    made = {path: path.stat().st_mtime_ns for path in (tmp_path / "first/proposals/2").iterdir()}
+    trained(tmp_path, trainer, data=data, name="second")
+    assert len(list((tmp_path / "second/proposals/2").glob("*.png"))) == 4
+    assert made == {path: path.stat().st_mtime_ns for path in (tmp_path / "first/proposals/2").iterdir()}
+
+
+def test_a_run_that_failed_is_repeated_with_the_same_trainer(
+    tmp_path: Path, trainer: Callable[..., pl.Trainer]
+) -> None:
+    model, data = build(tmp_path, workers=1)
+    fail = FailAt(2)
+    settings = {"val_check_interval": 100, "check_val_every_n_epoch": None, "num_sanity_val_steps": 0}
+    run = trainer("run", max_steps=6, use_distributed_sampler=False, callbacks=[Deadline(), fail], **settings)
+    with pytest.raises(RuntimeError, match="the run fails"):
+        run.fit(model, datamodule=data)
+    fail.step = -1
+    run.fit(model, datamodule=data)
+    assert run.global_step == 6
