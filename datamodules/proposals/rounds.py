@@ -2,17 +2,15 @@
 
 ::
 
-    CACHE_DIR/KEY/NAME.png    first round; KEY is a digest of the generator, the images and their weak labels
+    CACHE_DIR/KEY/NAME.png    first round; KEY is :func:`~datamodules.proposals.cache_key.cache_key`
     RUN/proposals/K/NAME.png  round K = 2, 3, ...
     FOLDER/complete           appears when all label maps of a folder are written
 """
 
 import io
-import json
 import shutil
 from dataclasses import dataclass, field
 from functools import cached_property
-from hashlib import sha256
 from multiprocessing import Event, parent_process
 from multiprocessing.synchronize import Event as EventType
 from pathlib import Path
@@ -21,14 +19,15 @@ from typing import Self
 from PIL import Image as PILImage
 from pytorch_lightning import Trainer
 
-from datamodules.annotations import LabelMap, to_json
+from datamodules.annotations import LabelMap
 from datamodules.dataset import SegmentationDataset
 from datamodules.io.atomic import atomic_write
 from datamodules.io.errors import InputError
 from datamodules.io.images import in_threads, read_label_map
+from datamodules.proposals.cache_key import cache_key
 from datamodules.proposals.generator import LabelGenerator
 from datamodules.proposals.options import Proposals
-from datamodules.proposals.propose import Predict, annotations, propose
+from datamodules.proposals.propose import Predict, propose
 
 POLL_S = 0.1
 
@@ -156,22 +155,7 @@ class ProposalRounds:
 
     @cached_property
     def _key(self) -> str:
-        digest = sha256(repr((self.generator, self.dataset.image_version())).encode())
-        for index in range(len(self.dataset)):
-            given = [self.dataset.name(index), _version(self.dataset, index), to_json(annotations(self.dataset, index))]
-            digest.update(json.dumps(given).encode())
-            if (hidden := self.dataset.hidden(index)) is not None:
-                digest.update(hidden.tobytes())
-        return digest.hexdigest()[:16]
-
-
-def _version(dataset: SegmentationDataset, index: int) -> list[int]:
-    """Return what tells that an image has changed: size and modification time, ns, of its file, if it has one."""
-    try:
-        stat = dataset.image_file(index).stat()
-    except (InputError, OSError):
-        return []
-    return [stat.st_size, stat.st_mtime_ns]
+        return cache_key(self.generator, self.dataset)
 
 
 def _write(path: Path, labels: LabelMap) -> None:
