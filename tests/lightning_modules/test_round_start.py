@@ -4,7 +4,7 @@ import multiprocessing
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from datamodules.loader import LoaderOptions
 from datamodules.proposals import BoxLabels, LabelGenerator, Proposals
 from datamodules.shapes import ShapesDataModule
 from datamodules.transforms import Image, RandomScaleCropFlip
+from lightning_modules.fault_tolerance.step_guard import NonFiniteError, StepGuard
 from lightning_modules.weak_segmentation import WeakSegmentation
 from losses import PartialCrossEntropyLoss
 
@@ -33,6 +34,38 @@ class Predicted(LabelGenerator):
         self, image: Image, labels: list[Annotation], probs: NDArray[np.float32] | None, rng: np.random.Generator
     ) -> LabelMap:
         return BoxLabels()(image, labels, None, rng) if probs is None else np.asarray(probs.argmax(0), dtype=np.uint8)
+
+
+@dataclass(frozen=True)
+class Slow(Predicted):
+    """Takes longer in process 1."""
+
+    def __call__(
+        self, image: Image, labels: list[Annotation], probs: NDArray[np.float32] | None, rng: np.random.Generator
+    ) -> LabelMap:
+        time.sleep(0.2 * torch.distributed.get_rank())
+        return super().__call__(image, labels, probs, rng)
+
+
+class Halfway(pl.Callback):
+    """Saves what process 0 predicts after the third step."""
+
+    def __init__(self, folder: Path) -> None:
+        self.file = folder / "predicted.npy"
+
+    def on_train_batch_end(self, trainer: pl.Trainer, module: Any, *_: Any) -> None:
+        if trainer.global_step == 3 and trainer.is_global_zero and not self.file.exists():
+            split = trainer.datamodule.train_split()  # type: ignore[attr-defined]
+            images = torch.from_numpy(np.stack([split.image(index) for index in range(len(split))]))
+            module.eval()
+            with torch.no_grad():
+                np.save(self.file, module(images.permute(0, 3, 1, 2)).argmax(1).byte().numpy())
+            module.train()
+
+
+def proposals(run: Path) -> NDArray[np.uint8]:
+    """Return the label maps of the second round, (N, H, W)."""
+    return np.stack([read_label_map(file, 6) for file in sorted((run / "proposals/2").glob("*.png"))])
 
 
 def build(folder: Path, workers: int = 0) -> tuple[WeakSegmentation, ShapesDataModule]:
@@ -85,26 +118,35 @@ def trained(folder: Path, trainer: Callable[..., pl.Trainer], workers: int = 0, 
 def test_second_round_is_trained_on_the_predictions_after_the_first(
     workers: int, steps: int, per_step: int, tmp_path: Path, trainer: Callable[..., pl.Trainer]
 ) -> None:
-    class Halfway(pl.Callback):
-        def on_train_batch_end(self, trainer: pl.Trainer, module: Any, *_: Any) -> None:
-            if trainer.global_step == 3 and not predicted:
-                split = trainer.datamodule.train_split()  # type: ignore[attr-defined]
-                module.eval()
-                with torch.no_grad():
-                    for index in range(len(split)):
-                        image = torch.from_numpy(split.image(index)).permute(2, 0, 1)[None]
-                        predicted.append(module(image)[0].argmax(0).byte().numpy())
-                module.train()
-
-    predicted: list[LabelMap] = []
-    model = trained(
-        tmp_path, trainer, workers, callbacks=[Halfway()], max_steps=steps, accumulate_grad_batches=per_step
-    )
-    made = sorted((tmp_path / "run/proposals/2").glob("*.png"))
-    assert len(made) == len(predicted) == 4
-    for file, expected in zip(made, predicted, strict=True):
-        np.testing.assert_array_equal(read_label_map(file, 6), expected)
+    options = {"max_steps": steps, "accumulate_grad_batches": per_step, "callbacks": [Halfway(tmp_path)]}
+    model = trained(tmp_path, trainer, workers, **options)
+    np.testing.assert_array_equal(proposals(tmp_path / "run"), np.load(tmp_path / "predicted.npy"))
     assert all(child.training for child in model.network.modules())
+
+
+def test_two_processes_share_the_images_of_a_round(tmp_path: Path, trainer: Callable[..., pl.Trainer]) -> None:
+    """Each has its own BatchNorm statistics, and predicts with those of process 0. No one reads an unfinished round."""
+    if torch.cuda.is_initialized():  # by an earlier test
+        pytest.skip("processes that use a GPU cannot be forked")
+    data = build(tmp_path)[1]
+    slow = replace(data.proposals, generator=Slow())
+    data = ShapesDataModule("boxes", 4, 2, 32, RandomScaleCropFlip(16), 1, LoaderOptions(4, 0), proposals=slow)
+    options = {"strategy": "ddp_fork", "devices": 2, "callbacks": [Halfway(tmp_path)]}
+    trained(tmp_path, trainer, data=data, **options)
+    np.testing.assert_array_equal(proposals(tmp_path / "run"), np.load(tmp_path / "predicted.npy"))
+    *made, complete = sorted((tmp_path / "run/proposals/2").iterdir(), key=lambda path: path.stat().st_mtime_ns)
+    assert (len(made), complete.name) == (4, "complete")
+
+
+def test_weights_that_are_not_finite_make_no_label_maps(tmp_path: Path, trainer: Callable[..., pl.Trainer]) -> None:
+    class Poison(pl.Callback):
+        def on_train_batch_start(self, trainer: pl.Trainer, module: Any, *_: Any) -> None:
+            if trainer.global_step == 2:
+                torch.nn.init.constant_(module.network[0].weight, torch.nan)
+
+    with pytest.raises(NonFiniteError, match="step 3"):
+        trained(tmp_path, trainer, callbacks=[StepGuard(), Poison()])
+    assert not (tmp_path / "run/proposals/2").exists()
 
 
 def test_label_maps_of_an_earlier_run_in_the_folder_are_not_used(
@@ -139,7 +181,6 @@ def test_loader_processes_end_with_a_run_that_stops_before_the_next_round(
     tmp_path: Path, trainer: Callable[..., pl.Trainer]
 ) -> None:
     """They ignore the signal that torch sends them, and wait for the label maps of the second round."""
-
     fail = FailAt(2)
     with pytest.raises(RuntimeError, match="the run fails"):
         trained(tmp_path, trainer, 1, callbacks=[fail])
