@@ -22,6 +22,7 @@ from datamodules.proposals import BoxLabels, LabelGenerator, Proposals
 from datamodules.shapes import ShapesDataModule
 from datamodules.transforms import Image, RandomScaleCropFlip
 from lightning_modules.fault_tolerance.step_guard import NonFiniteError, StepGuard
+from lightning_modules.inference import Inference
 from lightning_modules.weak_segmentation import WeakSegmentation
 from losses import PartialCrossEntropyLoss
 
@@ -103,7 +104,7 @@ class FailAt(pl.Callback):
 
 def trained(folder: Path, trainer: Callable[..., pl.Trainer], workers: int = 0, **options: Any) -> WeakSegmentation:
     model, data = build(folder, workers)
-    data = options.pop("data", data)
+    data, model.inference = options.pop("data", data), options.pop("inference", model.inference)
     checkpoint = options.pop("ckpt_path", None)
     settings = {"val_check_interval": 100, "check_val_every_n_epoch": None, "num_sanity_val_steps": 0, **options}
     pl.seed_everything(0, verbose=False)
@@ -136,6 +137,15 @@ def test_two_processes_share_the_images_of_a_round(tmp_path: Path, trainer: Call
     np.testing.assert_array_equal(proposals(tmp_path / "run"), np.load(tmp_path / "predicted.npy"))
     *made, complete = sorted((tmp_path / "run/proposals/2").iterdir(), key=lambda path: path.stat().st_mtime_ns)
     assert (len(made), complete.name) == (4, "complete")
+
+
+def test_label_maps_are_predicted_on_whole_images(tmp_path: Path, trainer: Callable[..., pl.Trainer]) -> None:
+    """An evaluation of the center only changes no label map."""
+    trained(tmp_path, trainer, name="whole")
+    trained(tmp_path, trainer, name="center", inference=Inference(crop=8))
+    whole, center = (proposals(tmp_path / name) for name in ("whole", "center"))
+    assert len(np.unique(whole[:, :8])) > 1
+    np.testing.assert_array_equal(whole, center)
 
 
 def test_weights_that_are_not_finite_make_no_label_maps(tmp_path: Path, trainer: Callable[..., pl.Trainer]) -> None:
