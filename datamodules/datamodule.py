@@ -18,7 +18,7 @@ from datamodules.image_cache import CachedImages, build_cache
 from datamodules.io.errors import InputError, distinct, refuse
 from datamodules.io.images import in_threads
 from datamodules.loader import LoaderOptions
-from datamodules.proposals import BoxLabels, LabelGenerator, Proposals
+from datamodules.proposals import Proposals
 from datamodules.proposals.rounds import ProposalRounds
 from datamodules.sample import Sample
 from datamodules.sampler import StreamBatchSampler
@@ -41,7 +41,7 @@ class SegmentationDataModule(LightningDataModule, ABC):
         proposals: Label maps made from boxes, clicks or scribbles, and objectness maps.
 
     Raises:
-        InputError: The supervision is unknown or the stroke width is even.
+        InputError: The supervision is unknown, the generator of proposals cannot read it, or the stroke width is even.
     """
 
     supervisions: ClassVar[tuple[str, ...]]
@@ -68,7 +68,8 @@ class SegmentationDataModule(LightningDataModule, ABC):
         self.loader = loader
         self.seed = seed
         self.proposals = proposals
-        self._rounds: ProposalRounds | None = None
+        self.label_generator = proposals.generator_for(supervision, stroke_width)
+        self._rounds: tuple[Trainer, ProposalRounds] | None = None
         self._inputs: tuple[str, ...] = ()  # optional fields of a sample
         self._shapes: dict[str, list[tuple[int, int]]] = {}  # (H, W) of whole images, measured once per split
 
@@ -135,22 +136,15 @@ class SegmentationDataModule(LightningDataModule, ABC):
             )
         self._inputs = tuple(inputs)
 
-    @property
-    def label_generator(self) -> LabelGenerator | None:
-        """Method that makes label maps for training, if any. Boxes need one."""
-        return self.proposals.generator or (BoxLabels() if self.supervision == "boxes" else None)
-
     def proposal_rounds(self) -> ProposalRounds | None:
         """Return the label maps of this run, or ``None`` if it trains on the weak labels themselves."""
-        generator, options = self.label_generator, self.proposals
-        if generator is not None and self._rounds is None:
-            trainer = self._trainer()
-            folders = Path(options.cache_dir), Path(trainer.default_root_dir)
-            batches = trainer.max_steps * trainer.accumulate_grad_batches
-            self._rounds = ProposalRounds(
-                self.train_split(), generator, *folders, options.rounds, batches, self.num_classes
-            )
-        return self._rounds
+        if self.label_generator is None:
+            return None
+        trainer = self._trainer()
+        if self._rounds is None or self._rounds[0] is not trainer or self._rounds[1].is_abandoned:  # another run
+            arguments = self.label_generator, self.proposals, self.num_classes
+            self._rounds = trainer, ProposalRounds.of_run(trainer, self.train_split(), *arguments)
+        return self._rounds[1]
 
     def train_dataloader(self) -> DataLoader[Sample]:
         """Return a loader of all remaining steps of the run."""
@@ -181,7 +175,7 @@ class SegmentationDataModule(LightningDataModule, ABC):
         if rounds := self.proposal_rounds():
             rounds.folder(1)  # computes its name once, and not in each loader process
             if trainer.is_global_zero:
-                rounds.discard_later(start)
+                rounds.discard_later(trainer.global_step)
             labels = rounds.read
         objectness = None if self.proposals.objectness is None else Path(self.proposals.objectness)
         extra = ExtraInputs(self._inputs, self.num_classes, objectness) if self._inputs else None

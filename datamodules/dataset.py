@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from datamodules.annotations import LabelMap
@@ -38,6 +39,13 @@ class SegmentationDataset(ABC):
     @abstractmethod
     def weak_labels(self, index: int) -> Labels:
         """Return the labels for training: annotations in pixels, or a label map, uint8 (H, W)."""
+
+    def hidden(self, index: int) -> NDArray[np.bool_] | None:
+        """Return the pixels, bool (H, W), about which the weak labels say nothing. ``None`` is none of them.
+
+        Where an image without boxes is background, they are what is not known to be background.
+        """
+        return None
 
     def image_file(self, index: int) -> Path:
         """Return the path of the image."""

@@ -15,12 +15,13 @@ class BoxSimulator:
     """One tight box per object.
 
     Args:
-        min_area: Skip smaller objects, pixels.
+        min_area: Skip smaller objects, pixels. Without a box, they are labeled as background, unlike objects that get
+            no click.
         instances: Regions are objects, which may be in several parts. Otherwise, each 8-connected component is one, as
             touching objects cannot be told apart in a label map.
     """
 
-    min_area: int = 256
+    min_area: int = 1
     instances: bool = False
 
     def __call__(

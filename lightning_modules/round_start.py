@@ -1,5 +1,6 @@
 """New label maps for each round of training."""
 
+from dataclasses import replace
 from threading import Lock
 from typing import Any
 
@@ -40,7 +41,7 @@ class RoundStart(Callback):
     def _begin(self, trainer: Trainer, module: LightningModule) -> None:
         if self._rounds is None or trainer.global_step == trainer.max_steps:
             return
-        number = self._rounds.round_of(trainer.global_step * trainer.accumulate_grad_batches)
+        number = self._rounds.round_of(trainer.global_step)
         if number == self._number:
             return
         self._number = number
@@ -55,14 +56,18 @@ class RoundStart(Callback):
                 self._rounds.mark_complete(number)
 
     def _make(self, number: int, indices: range, module: LightningModule) -> None:
-        """Make label maps in threads, with the network in evaluation mode."""
+        """Make label maps in threads, with the network in evaluation mode.
+
+        They are of whole images. Outside the crop of an evaluation, probabilities are 0, and would become class 0.
+        """
         module.share_buffers()  # type: ignore[operator]
+        inference = replace(module.inference, crop=None)  # type: ignore[type-var]
         training, lock = {child: child.training for child in module.modules()}, Lock()
 
         def predict(image: NDArray[np.uint8]) -> NDArray[np.float32]:
             batch = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None].to(module.device)
             with lock, torch.no_grad(), module.trainer.precision_plugin.forward_context():
-                return np.asarray(module(batch)[0].float().cpu().numpy())
+                return np.asarray(module(batch, inference)[0].float().cpu().numpy())
 
         module.eval()
         self._rounds.make(number, indices, predict)

@@ -182,9 +182,9 @@ class WeakSegmentation(LightningModule):
         for buffer in self.network.buffers() if self.trainer.world_size > 1 else ():
             dist.broadcast(buffer, 0)
 
-    def forward(self, image: Tensor) -> Tensor:
-        """Return class probabilities, (N, C, H, W), of RGB images, uint8 (N, 3, H, W); see :class:`Inference`."""
-        return self.inference(self._probs, image)
+    def forward(self, image: Tensor, inference: Inference | None = None) -> Tensor:
+        """Return class probabilities, (N, C, H, W), of RGB images, uint8 (N, 3, H, W), as ``inference`` or its own."""
+        return (self.inference if inference is None else inference)(self._probs, image)
 
     def _probs(self, image: Tensor) -> Tensor:
         return resize(self.network(self.standardize(image)).float(), image.shape[-2:]).softmax(dim=1)

@@ -1,8 +1,10 @@
 """Images with COCO annotations, and their training labels."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
+from typing import Any
 from zlib import crc32
 
 import numpy as np
@@ -10,10 +12,11 @@ from PIL import Image as PILImage
 
 from datamodules.annotations import Annotation, Box, LabelMap
 from datamodules.coco.file import VISIBLE, CocoFile
-from datamodules.coco.instances import compose
+from datamodules.coco.instances import Region, compose, region_of
 from datamodules.dataset import SegmentationDataset
 from datamodules.io.errors import InputError
 from datamodules.io.images import image_size
+from datamodules.proposals.boxes import pixels_in
 from datamodules.sample import IGNORE_INDEX
 from datamodules.simulate_boxes import to_tags
 from datamodules.simulate_clicks import ClickSimulator
@@ -83,12 +86,25 @@ class CocoDataset(SegmentationDataset):
         others = {v: c for v, c in classes.items() if v not in drawn and (v == 0 or not self.keypoints_only)}
         return [*simulator(compose(image), others), *chain(*drawn.values())]
 
+    def hidden(self, index: int) -> Region | None:
+        """Return the pixels, outside all boxes, of crowds and of objects without a box. They may be anywhere."""
+        if self.reduced_to != "boxes":
+            return None
+        image = self.file.images[index]
+        regions = [region_of(each, image.size) for each in image.annotations().values() if not _has_box(each)]
+        if not regions:
+            return None
+        hidden = np.any(regions, axis=0)
+        for box in self._boxes(index):
+            hidden[pixels_in(box.points, image.size)] = False
+        return np.asarray(hidden)
+
     def _boxes(self, index: int) -> list[Annotation]:
         """Return the boxes of all objects. Crowds, and annotations without a box, have none."""
         image, classes, boxes = self.file.images[index], self._classes(index), list[Annotation]()
         for number, annotation in image.annotations().items():
-            x, y, width, height = annotation.get("bbox", (0, 0, 0, 0))
-            if width * height > 0 and not annotation["crowd"]:
+            if _has_box(annotation):
+                x, y, width, height = annotation["bbox"]
                 boxes.append(Box(classes[number], np.array([[x, y], [x + width, y + height]], dtype=np.float64)))
         return boxes
 
@@ -139,3 +155,7 @@ class CocoDataset(SegmentationDataset):
         classes = self.file.classes(self.background)
         annotations = self.file.images[index].annotations().items()
         return {**({0: 0} if self.background else {}), **{n: classes[a["category_id"]] for n, a in annotations}}
+
+
+def _has_box(annotation: Mapping[str, Any]) -> bool:
+    return "bbox" in annotation and min(annotation["bbox"][2:]) > 0 and not annotation["crowd"]

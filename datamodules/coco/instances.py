@@ -43,7 +43,7 @@ def compose(image: CocoImage) -> Instances:
     """
     regions, ignored = dict[int, Region](), np.zeros(image.size, dtype=bool)
     for number, annotation in image.annotations().items():
-        region = _region(annotation, image.size)
+        region = region_of(annotation, image.size)
         if annotation["crowd"] or "segmentation" not in annotation:
             ignored |= region
         else:
@@ -53,7 +53,8 @@ def compose(image: CocoImage) -> Instances:
     return instances
 
 
-def _region(annotation: Mapping[str, Any], size: tuple[int, int]) -> Region:
+def region_of(annotation: Mapping[str, Any], size: tuple[int, int]) -> Region:
+    """Return the pixels of an annotation, bool (H, W): its segmentation, else its box, else all pixels."""
     segmentation = annotation.get("segmentation")
     if isinstance(segmentation, list):
         return fill_polygons(segmentation, size)

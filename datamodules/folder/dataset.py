@@ -5,6 +5,7 @@ from pathlib import Path
 from zlib import crc32
 
 import numpy as np
+from numpy.typing import NDArray
 
 from datamodules.annotations import Annotation, LabelMap
 from datamodules.dataset import check_size
@@ -55,6 +56,11 @@ class FolderDataset(ReducedDataset):
         if isinstance(self.weak, Path) or (self.weak is None and self.simulator is None):
             return self._read_map(self.weak or self.masks, index)
         return self.vectors(index)
+
+    def hidden(self, index: int) -> NDArray[np.bool_] | None:
+        """Return all pixels of an image that ``weak`` does not name: it has no labels, and is not all background."""
+        unnamed = isinstance(self.weak, dict) and self.name(index) not in self.weak
+        return np.ones(self.shape(index), dtype=np.bool_) if unnamed else None
 
     def vectors(self, index: int) -> list[Annotation]:
         """Return annotations in pixels of the file, not of the reduced image."""

@@ -64,6 +64,8 @@ class BoxLabels(LabelGenerator):
     If boxes overlap, the smaller one is in front. Clicks, scribbles and tags are not used.
     """
 
+    supervisions = ("boxes",)
+
     def __call__(
         self,
         image: Image,
@@ -88,6 +90,8 @@ class BoxInnerLabels(LabelGenerator):
     Args:
         share: Share of the box's area that gets the class.
     """
+
+    supervisions = ("boxes",)
 
     share: float = 0.2
 

@@ -69,6 +69,8 @@ class GrabCutLabels(LabelGenerator):
         iterations: Rounds of GrabCut.
     """
 
+    supervisions = ("boxes",)
+
     min_share: float = 0.1
     margin: float = 0.5
     iterations: int = 5
@@ -113,6 +115,8 @@ class GrabCutConsensusLabels(LabelGenerator):
         min_share: Share of the box.
         iterations: Rounds of each GrabCut. More rounds hardly change the labels, and time is proportional to them.
     """
+
+    supervisions = ("boxes",)
 
     repetitions: int = 20
     jitter: float = 0.05

@@ -1,6 +1,7 @@
 """Proposals from clicks and scribbles by graph cuts on superpixels: Lin et al., "ScribbleSup", CVPR 2016, Sec. 3."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,29 +37,40 @@ class ScribbleSupLabels(LabelGenerator):
     percent. (Were the sum of a histogram 1, then the paper's d_c = 5 and d_t = 10 would make all neighbors similar.)
     A superpixel with strokes of several classes is split: its pixels follow the nearest stroke in it.
 
-    The classes of an image are those of its clicks, scribbles and tags. Boxes are not used. An image without classes
+    The classes of an image are those of its clicks, scribbles and tags. Boxes are not used. An image without a stroke
     has no labels.
 
     Args:
         scale: Superpixels are larger for larger values; see :func:`find_superpixels`. The paper does not state
             it. The default gives about 350 superpixels in a photograph of 256 x 192 pixels.
         min_size: Smallest superpixel, pixels.
-        stroke_width: Width of clicks and scribbles, odd, pixels.
+        stroke_width: Width of clicks and scribbles, odd, pixels of the image. ``None`` is that of the datamodule, or 1
+            without one.
         delta_color: d_c.
         delta_texture: d_t.
     """
 
+    supervisions = ("clicks", "keypoints", "scribbles")
+
     scale: float = 50.0
     min_size: int = 20
-    stroke_width: int = 1
+    stroke_width: int | None = None
     delta_color: float = 5.0
     delta_texture: float = 10.0
 
     def __post_init__(self) -> None:
-        check_stroke_width(self.stroke_width)
+        check_stroke_width(self._width)
         for name in ("scale", "min_size", "delta_color", "delta_texture"):
             if getattr(self, name) <= 0:
                 raise InputError(f"{name} is {getattr(self, name)}; use a positive number.")
+
+    @property
+    def _width(self) -> int:
+        return 1 if self.stroke_width is None else self.stroke_width
+
+    def with_stroke_width(self, stroke_width: int) -> Self:
+        """Return this generator with a width of strokes, unless it has one."""
+        return replace(self, stroke_width=stroke_width) if self.stroke_width is None else self
 
     def __call__(
         self,
@@ -69,9 +81,9 @@ class ScribbleSupLabels(LabelGenerator):
     ) -> LabelMap:
         """Return uint8 (H, W), class index, or 255 everywhere."""
         classes = np.array(sorted({each.label for each in labels if not isinstance(each, Box)}), dtype=np.uint8)
-        if len(classes) == 0:
-            return np.full(image.shape[:2], IGNORE_INDEX, dtype=np.uint8)
-        strokes = rasterize(labels, image.shape[:2], self.stroke_width)
+        strokes = rasterize(labels, image.shape[:2], self._width)
+        if (strokes == IGNORE_INDEX).all():
+            return strokes
         superpixels = split_at_labels(find_superpixels(image, self.scale, self.min_size), strokes)
         unary = scribble_costs(superpixels, strokes, classes)
         if probs is not None:

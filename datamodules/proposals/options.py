@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from datamodules.io.errors import InputError
-from datamodules.proposals.generator import LabelGenerator
+from datamodules.proposals.boxes import BoxLabels
+from datamodules.proposals.generator import LabelGenerator, check_supervision
 
 
 @dataclass(frozen=True)
@@ -34,3 +35,19 @@ class Proposals:
             raise InputError(f"proposals.rounds is {self.rounds}; use at least 1.")
         if self.rounds > 1 and self.generator is None:
             raise InputError(f"proposals.rounds is {self.rounds} without a generator; set data.proposals.generator.")
+
+    def generator_for(self, supervision: str, stroke_width: int) -> LabelGenerator | None:
+        """Return what makes label maps from the labels of a supervision, if anything does. Boxes need it.
+
+        Args:
+            supervision: That of the datamodule.
+            stroke_width: Width of clicks and scribbles of the datamodule, pixels.
+
+        Raises:
+            InputError: The generator reads other labels.
+        """
+        generator = BoxLabels() if self.generator is None and supervision == "boxes" else self.generator
+        if generator is None:
+            return None
+        check_supervision(generator, supervision)
+        return generator.with_stroke_width(stroke_width)

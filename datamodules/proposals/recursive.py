@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from datamodules.annotations import Annotation, LabelMap
 from datamodules.proposals.boxes import BACKGROUND, check_share, largest_first, pixels_in
-from datamodules.proposals.generator import LabelGenerator
+from datamodules.proposals.generator import LabelGenerator, check_supervision
 from datamodules.transforms import Image
 
 
@@ -25,13 +25,19 @@ class RecursiveBoxes(LabelGenerator):
         first: Generator of the first round. Later rounds call it again for the boxes that are reset.
         min_share: Smallest IoU of a segment and its box that is accepted. Since no segment leaves its box, it is the
             share of the box that the segment covers.
+
+    Raises:
+        InputError: ``first`` does not read boxes, or ``min_share`` is not in [0, 1].
     """
+
+    supervisions = ("boxes",)
 
     first: LabelGenerator
     min_share: float = 0.5
 
     def __post_init__(self) -> None:
         check_share("min_share", self.min_share)
+        check_supervision(self.first, "boxes")
 
     def __call__(
         self,

@@ -2,39 +2,34 @@
 
 ::
 
-    CACHE_DIR/KEY/NAME.png    first round; KEY is a digest of the generator, the images and their weak labels
+    CACHE_DIR/KEY/NAME.png    first round; KEY is :func:`~datamodules.proposals.cache_key.cache_key`
     RUN/proposals/K/NAME.png  round K = 2, 3, ...
     FOLDER/complete           appears when all label maps of a folder are written
 """
 
 import io
-import json
-import os
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from hashlib import sha256
-from multiprocessing import Event
+from multiprocessing import Event, parent_process
 from multiprocessing.synchronize import Event as EventType
 from pathlib import Path
-from zlib import crc32
+from typing import Self
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image as PILImage
+from pytorch_lightning import Trainer
 
-from datamodules.annotations import Annotation, LabelMap, to_json
+from datamodules.annotations import LabelMap
 from datamodules.dataset import SegmentationDataset
 from datamodules.io.atomic import atomic_write
 from datamodules.io.errors import InputError
 from datamodules.io.images import in_threads, read_label_map
+from datamodules.proposals.cache_key import cache_key
 from datamodules.proposals.generator import LabelGenerator
-from datamodules.transforms import Image
+from datamodules.proposals.options import Proposals
+from datamodules.proposals.propose import Predict, propose
 
 POLL_S = 0.1
-Predict = Callable[[Image], NDArray[np.float32]]
-"""Maps an image, uint8 (H, W, 3), to class probabilities, float32 (C, H, W)."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +42,9 @@ class ProposalRounds:
         cache_dir: See :class:`~datamodules.proposals.Proposals`.
         run: Folder of the run.
         rounds: Number of rounds.
-        batches: Number of batches of the run.
+        steps: Number of optimizer steps of the run.
         num_classes: C.
+        batches_per_step: Number of batches that are accumulated into a step.
     """
 
     dataset: SegmentationDataset
@@ -56,13 +52,28 @@ class ProposalRounds:
     cache_dir: Path
     run: Path
     rounds: int
-    batches: int
+    steps: int
     num_classes: int
+    batches_per_step: int = 1
     _abandoned: EventType = field(default_factory=Event, compare=False)
 
-    def round_of(self, batch: int) -> int:
-        """Return the round, 1 or more, of a batch."""
-        return min(batch * self.rounds // self.batches, self.rounds - 1) + 1
+    @classmethod
+    def of_run(
+        cls,
+        trainer: Trainer,
+        dataset: SegmentationDataset,
+        generator: LabelGenerator,
+        options: Proposals,
+        num_classes: int,
+    ) -> Self:
+        """Return the label maps of the run of a trainer."""
+        folders = Path(options.cache_dir), Path(trainer.default_root_dir)
+        steps = trainer.max_steps, num_classes, trainer.accumulate_grad_batches
+        return cls(dataset, generator, *folders, options.rounds, *steps)
+
+    def round_of(self, step: int) -> int:
+        """Return the round, 1 or more, of an optimizer step. All batches of a step are in the same round."""
+        return min(step * self.rounds // self.steps, self.rounds - 1) + 1
 
     def folder(self, number: int) -> Path:
         """Return the folder of the label maps of a round."""
@@ -76,14 +87,19 @@ class ProposalRounds:
         """Let the loader processes read the label maps of a round."""
         (self.folder(number) / "complete").touch()
 
-    def discard_later(self, batch: int) -> None:
-        """Remove label maps of rounds after that of a batch, which an earlier run or attempt has left."""
-        for number in range(self.round_of(batch) + 1, self.rounds + 1):
+    def discard_later(self, step: int) -> None:
+        """Remove label maps of rounds after that of a step, which an earlier run or attempt has left."""
+        for number in range(self.round_of(step) + 1, self.rounds + 1):
             shutil.rmtree(self.folder(number), ignore_errors=True)
 
     def abandon(self) -> None:
         """Release the loader processes that wait for a round, since the run ends before it."""
         self._abandoned.set()
+
+    @property
+    def is_abandoned(self) -> bool:
+        """Whether the run has ended before its last round."""
+        return self._abandoned.is_set()
 
     def read(self, index: int, batch: int) -> LabelMap:
         """Return the label map of an image in the round of a batch, uint8 (H, W).
@@ -93,10 +109,10 @@ class ProposalRounds:
         Raises:
             RuntimeError: The run has ended before the round began.
         """
-        number = self.round_of(batch)
-        parent = os.getppid()
+        number = self.round_of(batch // self.batches_per_step)
+        parent = parent_process()  # None if the training process itself reads
         while not self.is_complete(number):
-            if self._abandoned.wait(POLL_S) or os.getppid() != parent:  # the training process ended or was killed
+            if self._abandoned.wait(POLL_S) or not (parent is None or parent.is_alive()):  # it may have been killed
                 raise RuntimeError(f"The run ended before round {number} began.")
         return read_label_map(self._path(index, number), self.num_classes)
 
@@ -139,42 +155,7 @@ class ProposalRounds:
 
     @cached_property
     def _key(self) -> str:
-        digest = sha256(repr((self.generator, self.dataset.image_version())).encode())
-        for index in range(len(self.dataset)):
-            given = [self.dataset.name(index), _version(self.dataset, index), to_json(annotations(self.dataset, index))]
-            digest.update(json.dumps(given).encode())
-        return digest.hexdigest()[:16]
-
-
-def propose(
-    generator: LabelGenerator, dataset: SegmentationDataset, index: int, predict: Predict | None = None
-) -> LabelMap:
-    """Return the label map that a generator makes for an image, uint8 (H, W)."""
-    labels, name, image = annotations(dataset, index), dataset.name(index), dataset.image(index)
-    rng = np.random.default_rng(crc32(name.encode()))
-    return generator(image, labels, None if predict is None else predict(image), rng)
-
-
-def annotations(dataset: SegmentationDataset, index: int) -> list[Annotation]:
-    """Return the weak labels of an image as annotations.
-
-    Raises:
-        InputError: They are a label map.
-    """
-    labels = dataset.weak_labels(index)
-    if not isinstance(labels, list):
-        remedy = "proposals are made from clicks, scribbles or boxes: choose another supervision or rasterize later"
-        raise InputError(f"The labels of {dataset.name(index)} are a label map; {remedy}.")
-    return labels
-
-
-def _version(dataset: SegmentationDataset, index: int) -> list[int]:
-    """Return what tells that an image has changed: size and modification time, ns, of its file, if it has one."""
-    try:
-        stat = dataset.image_file(index).stat()
-    except (InputError, OSError):
-        return []
-    return [stat.st_size, stat.st_mtime_ns]
+        return cache_key(self.generator, self.dataset)
 
 
 def _write(path: Path, labels: LabelMap) -> None:

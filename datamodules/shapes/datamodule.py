@@ -17,11 +17,11 @@ from datamodules.simulate_clicks import ClickSimulator
 from datamodules.simulate_scribbles import ScribbleSimulator
 from datamodules.transforms import Image, Labels, RandomScaleCropFlip
 
-MIN_AREA = 40  # pixels; smaller visible parts of objects get no weak label
+MIN_AREA = 40  # pixels; smaller visible parts of objects get no click or scribble
 SIMULATORS: dict[str, ClickSimulator | BoxSimulator | ScribbleSimulator] = {
     "tags": ClickSimulator(MIN_AREA),
     "clicks": ClickSimulator(MIN_AREA),
-    "boxes": BoxSimulator(MIN_AREA, instances=True),
+    "boxes": BoxSimulator(instances=True),
     "scribbles": ScribbleSimulator(MIN_AREA),
 }
 

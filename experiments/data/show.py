@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from datamodules.datamodule import SegmentationDataModule
 from datamodules.dataset import AugmentedCrops
 from datamodules.io.errors import InputError
-from datamodules.proposals.rounds import propose
+from datamodules.proposals.propose import propose
 from datamodules.sampler import Draw
 from experiments.data.arguments import load_dataset
 from experiments.tables.figures import add_legend, draw_labels, spread

@@ -8,7 +8,18 @@ import torch
 from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor, nn
 
+from datamodules.io.errors import InputError
 from datamodules.loader import LoaderOptions, init_worker
+from datamodules.proposals import (
+    BoxInnerLabels,
+    BoxLabels,
+    GrabCutConsensusLabels,
+    GrabCutLabels,
+    LabelGenerator,
+    Proposals,
+    RecursiveBoxes,
+    ScribbleSupLabels,
+)
 from datamodules.sample import Sample
 from datamodules.shapes.datamodule import ShapesDataModule
 from datamodules.transforms import RandomScaleCropFlip
@@ -155,3 +166,19 @@ def test_accumulated_batches_warn_of_batch_norm(caplog: pytest.LogCaptureFixture
     with pytest.warns(UserWarning, match="batches of 4 samples and not the 12 of a step"):
         make_data(pair).train_dataloader()
     assert "Samples per step: 2 per device x 2 devices x 3 batches = 12" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("supervision", "generator"),
+    [
+        *(("clicks", each) for each in (BoxLabels(), BoxInnerLabels(), GrabCutLabels(), GrabCutConsensusLabels())),
+        ("scribbles", RecursiveBoxes(BoxLabels())),
+        ("boxes", ScribbleSupLabels()),
+        ("tags", ScribbleSupLabels()),
+    ],
+)
+def test_generator_of_other_labels_is_refused(supervision: str, generator: LabelGenerator) -> None:
+    """It would label images with the wrong class or not at all."""
+    message = f"{type(generator).__name__} makes label maps from .*, and supervision is '{supervision}'; choose"
+    with pytest.raises(InputError, match=message):
+        make_data(supervision=supervision, proposals=Proposals(generator))

@@ -30,7 +30,7 @@ def test_an_instance_has_one_box_around_all_its_parts() -> None:
 def test_components_of_a_label_map_have_a_box_each_if_they_are_large_enough() -> None:
     boxes = [(5, [[0, 0], [2, 2]]), (5, [[4, 0], [5, 2]]), (6, [[2, 0], [4, 2]])]
     assert found(BoxSimulator(2)) == boxes
-    assert found(BoxSimulator(1)) == [*boxes, (6, [[1, 3], [2, 4]])]
+    assert found(BoxSimulator()) == [*boxes, (6, [[1, 3], [2, 4]])]
 
 
 def test_tags_are_all_classes_with_the_background() -> None:

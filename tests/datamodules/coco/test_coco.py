@@ -18,6 +18,8 @@ from datamodules.coco.datamodule import CocoDataModule, to_coco_results
 from datamodules.coco.file import read_coco
 from datamodules.image_cache import CachedImages
 from datamodules.loader import LoaderOptions
+from datamodules.proposals import BoxLabels
+from datamodules.proposals.propose import propose
 from datamodules.simulate_clicks import ClickSimulator
 from datamodules.simulate_scribbles import ScribbleSimulator
 
@@ -382,3 +384,16 @@ def test_boxes_and_tags_of_the_annotations(coco: Open) -> None:
     assert {tag.label for tag in tags} == {0, classes[SQUARE["category_id"]], classes[BOX["category_id"]]}
     with pytest.raises(ValueError, match="background=true"):
         coco(SQUARE, supervision="boxes", background=False)
+
+
+def test_crowds_and_objects_without_a_box_are_unlabeled_outside_the_boxes(coco: Open) -> None:
+    crowd = {**SQUARE, "id": 11, "iscrowd": 1, "segmentation": [[18, 0, 22, 0, 22, H, 18, H]], "bbox": [18, 0, 4, H]}
+    split = coco(SQUARE, BOX, crowd, supervision="boxes").train_split()
+    expected = np.zeros((H, W), dtype=np.uint8)
+    expected[:, 18:22] = expected[4:12, 4:12] = 255
+    expected[2:8, 19:25] = 2
+    np.testing.assert_array_equal(propose(BoxLabels(), split, 0), expected)
+    anywhere = propose(BoxLabels(), coco(BOX, NOSE, supervision="boxes").train_split(), 0)
+    np.testing.assert_array_equal(anywhere, np.where(expected == 2, 2, 255))
+    (named,) = {coco(*each, supervision="boxes").train_split().hidden(0) is None for each in ([BOX], [])}
+    assert named

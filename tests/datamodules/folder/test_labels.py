@@ -15,8 +15,9 @@ from pytorch_lightning import Trainer
 from datamodules.annotations import Annotation, LabelMap, rasterize
 from datamodules.dataset import WholeImages
 from datamodules.folder.datamodule import FolderDataModule
+from datamodules.proposals import BoxInnerLabels, BoxLabels, GrabCutLabels, LabelGenerator, RecursiveBoxes
+from datamodules.proposals.propose import propose
 from datamodules.sample import Sample
-from datamodules.simulate_boxes import BoxSimulator
 from datamodules.simulate_clicks import ClickSimulator
 from datamodules.transforms import Labels, RandomScaleCropFlip
 
@@ -218,7 +219,7 @@ def test_training_with_drawn_clicks_needs_no_dense_mask(folder: Folder, tree: Pa
 
 def test_boxes_are_read_from_a_file_or_simulated_from_masks(folder: Folder, tree: Path) -> None:
     """In the masks, class 1 is the left half without the first row, and the background gets no box."""
-    simulated = folder(supervision="boxes", box_simulator=BoxSimulator(20))
+    simulated = folder(supervision="boxes")
     simulated.prepare_data()
     assert [vectors(simulated.train_split().weak_labels(index)) for index in range(3)] == [
         [(1, [[0, 1], [width // 2, height]])] for width, height in ((40, 30), (30, 40), (32, 32))
@@ -226,6 +227,19 @@ def test_boxes_are_read_from_a_file_or_simulated_from_masks(folder: Folder, tree
     (tree / "boxes.json").write_text('{"train.1": [{"class": 1, "box": [2, 3, 9.5, 20]}]}')
     split = folder(supervision="boxes").train_split()
     assert [vectors(split.weak_labels(index)) for index in range(3)] == [[], [(1, [[2, 3], [9.5, 20]])], []]
+
+
+@pytest.mark.parametrize("generator", [BoxLabels(), GrabCutLabels(), RecursiveBoxes(BoxInnerLabels())], ids=repr)
+def test_image_that_boxes_do_not_name_is_unlabeled_and_an_empty_list_is_background(
+    generator: LabelGenerator, folder: Folder, tree: Path
+) -> None:
+    (tree / "boxes.json").write_text('{"train.1": [], "train.2": [{"class": 1, "box": [8, 8, 20, 20]}]}')
+    split = folder(supervision="boxes", max_side=16).train_split()
+    for predict in (None, lambda image: np.ones((2, *image.shape[:2]), dtype=np.float32)):
+        maps = [propose(generator, split, index, predict) for index in range(3)]
+        assert [labels.shape for labels in maps] == [(12, 16), (16, 12), (16, 16)]
+        assert [set(np.unique(labels).tolist()) for labels in maps[:2]] == [{255}, {0}]
+        assert 1 in maps[2]
 
 
 @pytest.mark.parametrize("source", ["masks", "scribbles.json", "clicks.json", "tags.json"])

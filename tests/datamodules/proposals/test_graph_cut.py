@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 
 from datamodules.annotations import Annotation, Box, LabelMap, rasterize
 from datamodules.io.errors import InputError
-from datamodules.proposals import ScribbleSupLabels
+from datamodules.proposals import Proposals, ScribbleSupLabels
 from datamodules.proposals.graph_cut import network_costs, scribble_costs
+from datamodules.proposals.propose import annotations
+from datamodules.proposals.propose import propose as propose_image
 from datamodules.proposals.superpixels import (
     color_histograms,
     find_neighbors,
@@ -20,7 +22,7 @@ from datamodules.proposals.superpixels import (
     texture_histograms,
 )
 from datamodules.sample import IGNORE_INDEX
-from datamodules.shapes.datamodule import ShapesDataset
+from datamodules.shapes.datamodule import ShapesDataModule, ShapesDataset
 from datamodules.transforms import Image
 
 
@@ -168,3 +170,23 @@ def test_missing_package_is_named_with_the_remedy(
 def test_settings_are_positive(name: str, patches: Image) -> None:
     with pytest.raises(InputError, match=f"{name} is 0"):
         propose(patches, **{name: 0})
+
+
+def test_strokes_are_as_wide_as_those_of_the_datamodule() -> None:
+    """A width of the generator itself takes precedence. The ``repr`` names the cache."""
+    data = ShapesDataModule("scribbles", 2, size=80, stroke_width=3, proposals=Proposals(ScribbleSupLabels()))
+    generator, split = data.label_generator, data.train_split()
+    assert generator is not None
+    for index in range(2):
+        strokes = rasterize(annotations(split, index), (80, 80), 3)
+        drawn = strokes != IGNORE_INDEX
+        assert np.array_equal(propose_image(generator, split, index)[drawn], strokes[drawn])
+    assert repr(generator) == repr(ScribbleSupLabels(stroke_width=3))
+    five = ScribbleSupLabels(stroke_width=5)
+    assert Proposals(five).generator_for("scribbles", 3) == five
+
+
+@pytest.mark.parametrize("labels", [[stroke(1), stroke(2)], [stroke(2, (40, 3))], [stroke(1, (-1, 2)), stroke(2)]])
+def test_image_without_a_stroke_inside_is_unlabeled(labels: list[Annotation], patches: Image) -> None:
+    """Tags, and clicks outside the image, do not say where a class is."""
+    assert (propose(patches, *labels) == IGNORE_INDEX).all()

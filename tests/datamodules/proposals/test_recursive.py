@@ -7,7 +7,8 @@ import pytest
 from numpy.typing import NDArray
 
 from datamodules.annotations import Annotation, Box, LabelMap
-from datamodules.proposals import BoxInnerLabels, BoxLabels, LabelGenerator, RecursiveBoxes
+from datamodules.io.errors import InputError
+from datamodules.proposals import BoxInnerLabels, BoxLabels, LabelGenerator, RecursiveBoxes, ScribbleSupLabels
 from datamodules.transforms import Image
 
 IMAGE = np.zeros((20, 24, 3), dtype=np.uint8)
@@ -86,3 +87,8 @@ def test_accepted_segments_need_no_second_call_of_the_other_generator() -> None:
     boxes = [box(1, 0, 0, 10, 10), box(2, 30, 30, 40, 40)]  # the second lies outside the image
     predicted = np.ones(IMAGE.shape[:2], dtype=np.uint8)
     assert np.count_nonzero(propose(RecursiveBoxes(Never()), boxes, one_hot(predicted))) == 100
+
+
+def test_first_generator_of_recursive_boxes_reads_boxes() -> None:
+    with pytest.raises(InputError, match=r"ScribbleSupLabels makes label maps from clicks or .* is 'boxes'"):
+        RecursiveBoxes(ScribbleSupLabels())

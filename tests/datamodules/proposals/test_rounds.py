@@ -1,8 +1,12 @@
 """Label maps of the rounds of a run: where they are, when they are made, and who waits for them."""
 
+import multiprocessing
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +19,7 @@ from datamodules.annotations import Annotation, LabelMap
 from datamodules.io.errors import InputError
 from datamodules.proposals import LabelGenerator, Proposals
 from datamodules.proposals.rounds import ProposalRounds
+from datamodules.shapes.datamodule import ShapesDataset
 from datamodules.transforms import Image
 
 IMAGES = [np.full((6, 8, 3), value, dtype=np.uint8) for value in (10, 20, 30)]
@@ -40,12 +45,22 @@ def rounds(tmp_path: Path, arrays: Callable[..., Any]) -> ProposalRounds:
     CALLS.clear()
     labels = [[Annotation(label, np.array([[1.5, 2.5]]))] for label in (1, 2, 0)]
     dataset = arrays(IMAGES, [None] * 3, labels)
-    return ProposalRounds(dataset, Clicked(), tmp_path / "cache", tmp_path / "run", 3, batches=10, num_classes=4)
+    return ProposalRounds(dataset, Clicked(), tmp_path / "cache", tmp_path / "run", 3, steps=10, num_classes=4)
 
 
-def test_rounds_share_the_batches(rounds: ProposalRounds) -> None:
-    assert [rounds.round_of(batch) for batch in range(10)] == [1, 1, 1, 1, 2, 2, 2, 3, 3, 3]
+def test_rounds_share_the_steps(rounds: ProposalRounds) -> None:
+    assert [rounds.round_of(step) for step in range(10)] == [1, 1, 1, 1, 2, 2, 2, 3, 3, 3]
     assert replace(rounds, rounds=1).round_of(9) == 1
+
+
+def test_batches_of_a_step_are_in_the_same_round(rounds: ProposalRounds) -> None:
+    """The second round begins with the fourth step, which is the tenth batch."""
+    accumulated = replace(rounds, rounds=2, steps=5, batches_per_step=3)
+    accumulated.make_first()
+    accumulated.abandon()  # readers of the second round would wait
+    for batch in range(15):
+        with nullcontext() if batch < 9 else pytest.raises(RuntimeError, match="before round 2"):
+            accumulated.read(0, batch)
 
 
 def test_first_round_is_made_once_and_shared_by_runs(rounds: ProposalRounds, tmp_path: Path) -> None:
@@ -95,16 +110,49 @@ def test_readers_of_an_abandoned_run_do_not_wait(rounds: ProposalRounds) -> None
         rounds.read(0, batch=9)
 
 
+def test_reader_whose_training_process_is_dead_does_not_wait(tmp_path: Path) -> None:
+    """A loader process is the child of a training process, which is killed before the child begins to read."""
+    training = multiprocessing.get_context("fork").Process(target=train_and_die, args=(tmp_path,))
+    training.start()
+    training.join(timeout=30)
+    deadline = time.monotonic() + 30
+    while not (tmp_path / "ended").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert (tmp_path / "ended").read_text() == "The run ended before round 2 began."
+
+
+def train_and_die(folder: Path) -> None:
+    loader = multiprocessing.get_context("fork").Process(target=load, args=(folder, os.getpid()))
+    loader.start()
+    while not (folder / "started").exists():
+        time.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def load(folder: Path, training: int) -> None:
+    dataset = ShapesDataset(1, 32, "clicks", seed=0)
+    rounds = ProposalRounds(dataset, Clicked(), folder / "cache", folder / "run", 2, steps=2, num_classes=6)
+    (folder / "started").touch()
+    while os.getppid() == training:
+        time.sleep(0.01)
+    threading.Timer(10, os._exit, [1]).start()  # instead of waiting forever
+    try:
+        rounds.read(0, batch=1)
+    except RuntimeError as error:
+        (folder / "ended").write_text(str(error))
+    os._exit(0)
+
+
 def test_label_maps_of_later_rounds_are_removed(rounds: ProposalRounds) -> None:
     """A run that continues in the second round keeps its label maps, but not those of a third one."""
     rounds.make_first()
     for number in (2, 3):
         rounds.make(number, range(3), lambda image: np.zeros((4, 6, 8), dtype=np.float32))
         rounds.mark_complete(number)
-    rounds.discard_later(batch=4)
+    rounds.discard_later(step=4)
     assert [rounds.is_complete(number) for number in (1, 2, 3)] == [True, True, False]
     assert not rounds.folder(3).exists()
-    rounds.discard_later(batch=0)
+    rounds.discard_later(step=0)
     assert [rounds.is_complete(number) for number in (1, 2, 3)] == [True, False, False]
 
 

@@ -123,7 +123,23 @@ def test_boxes_enclose_the_objects_and_tags_name_their_classes() -> None:
         assert isinstance(mask, np.ndarray)
         assert not isinstance(boxes, np.ndarray)
         covered = BoxLabels()(splits[0].image(index), boxes, None, np.random.default_rng(0)) > 0
-        assert (mask[~covered] == 0).mean() > 0.999  # parts of less than 40 pixels have no box
+        assert (mask[~covered] == 0).all()
         assert not isinstance(tags, np.ndarray)
         assert not isinstance(clicks, np.ndarray)
         assert {tag.label for tag in tags} == {click.label for click in clicks}
+
+
+def test_the_smallest_visible_object_has_a_box() -> None:
+    """Without a box, the pixels of an object are labeled as background."""
+    smallest = 160 * 160
+    dataset = ShapesDataset(40, 160, "boxes", seed=0)
+    for index in range(len(dataset)):
+        image, _, instances = draw_scene(160, np.random.default_rng([0, index]))
+        labels = dataset.weak_labels(index)
+        assert isinstance(labels, list)
+        covered = BoxLabels()(image, labels, None, np.random.default_rng(0)) > 0
+        values, areas = np.unique(instances, return_counts=True)
+        assert covered[instances > 0].all()
+        assert len(labels) == len(values) - 1
+        smallest = min(smallest, areas.min())
+    assert smallest < 40
