@@ -83,6 +83,15 @@ def test_fractions_of_the_image_are_refused(kind: str) -> None:
     assert problem == ("All points of clicks.json lie in [0, 1]; write pixels: x times the width, y times the height.")
 
 
+def test_box_over_the_edge_is_silent_and_one_beyond_it_is_doubtful() -> None:
+    images = scene("boxes")
+    images[0].labels.append(Box(1, np.array([[350.0, 250.0], [420.0, 330.0]])))
+    assert doubts(images) == []
+    images[0].labels.append(Box(1, np.array([[390.0, 250.0], [460.0, 330.0]])))
+    (doubt,) = doubts(images)
+    assert doubt.startswith("1 of 62 labels of clicks.json lie outside their images: (460, 330) in image0")
+
+
 def test_fractions_in_some_images_are_doubtful() -> None:
     images = scene()
     images[3:5] = moved(images[3:5], lambda points: points / SIZE[::-1])
@@ -115,7 +124,13 @@ def test_few_points_in_a_corner_are_silent() -> None:
 
 @pytest.mark.parametrize(
     ("label", "offset", "expected"),
-    [(1, (0.0, 0.0), True), (1, (1.0, 1.0), True), (1, (3.0, 0.0), False), (0, (0.0, 0.0), False)],
+    [
+        (1, (0.0, 0.0), True),
+        (1, (1.0, 1.0), True),
+        (1, (0.0, 2.0), True),
+        (1, (3.0, 0.0), False),
+        (0, (0.0, 0.0), False),
+    ],
 )
 def test_clicks_of_different_classes_at_one_place_are_doubtful(
     label: int, offset: tuple[float, float], expected: bool

@@ -114,6 +114,15 @@ def test_check_reads_a_dataset_by_its_name(voc_root: Path, capsys: pytest.Captur
     assert "21 classes, 4 training and 1 validation images, no problems" in printed
     assert "1 clicks outside their image" in printed
     assert "2008_000002" in printed
+    (warning,) = (line for line in printed.splitlines() if "arning" in line and "no problems" not in line)
+    assert warning.startswith("Warning: Classes without labels in any training image: bicycle, bird, ")
+
+
+@pytest.mark.parametrize("supervision", ["clicks", "scribbles", "boxes", "tags", "full"])
+def test_correct_dataset_has_no_warnings(supervision: str, capsys: pytest.CaptureFixture[str]) -> None:
+    options = [f"--data.{option}" for option in ("num_train=12", "num_val=2", "size=96")]
+    printed = check("--dataset=shapes", f"--supervision={supervision}", *options, capsys=capsys, fails=False)
+    assert printed[-1] == "6 classes, 12 training and 2 validation images, no problems"
 
 
 @pytest.mark.parametrize(
