@@ -68,7 +68,10 @@ def _refuse_missing(path: Path) -> None:
         return
     if other := next((each for depth in ("*", "*/*") for each in root.glob(f"{depth}/{path.name}")), None):
         raise InputError(f"{path} is missing, but {other} exists; move it to {path}.")
-    close = get_close_matches(path.name, [each.name for each in root.iterdir() if "json" in each.name.lower()], n=1)
+    others = [each.name for each in root.iterdir() if "json" in each.name.lower()]
+    known, close = [name for name in others if name in FORMS], get_close_matches(path.name, {*others} - {*FORMS}, n=1)
     rename = f" Did you mean {close[0]!r}? Then rename it." if close else ""
+    if known and not close:
+        rename = f" There is {known[0]}, which the supervision {Path(known[0]).stem} reads."
     remedy = f"write it, or put a mask of each training image into {masks}, from which {path.stem} are then simulated"
     raise InputError(f"{path} is missing; {remedy}.{rename}")

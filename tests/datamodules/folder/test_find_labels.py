@@ -55,6 +55,13 @@ def test_misnamed_file_is_named(tree: Path, name: str) -> None:
         find_labels(tree, "clicks")
 
 
+def test_labels_of_another_supervision_are_named(tree: Path) -> None:
+    shutil.rmtree(tree / "masks/train")
+    write(tree / "scribbles.json")
+    with pytest.raises(ValueError, match=r"There is scribbles\.json, which the supervision scribbles reads\.$"):
+        find_labels(tree, "clicks")
+
+
 @pytest.mark.parametrize("folder", ["images", "images/train", "labels"])
 def test_file_in_another_folder_is_named_if_there_are_no_masks(tree: Path, folder: str) -> None:
     write(tree / folder / "clicks.json")
