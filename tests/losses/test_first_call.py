@@ -125,4 +125,4 @@ def test_compiled_loss_is_one_graph_and_compiled_once(eager_first: bool, heard: 
     loss(**given)
     compiled(**given)
     assert graphs.frame_count == 1
-    assert len(heard) == 1
+    assert sum("pass logits.softmax" in str(warning.message) for warning in heard) == 1  # compilers warn too
