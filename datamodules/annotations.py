@@ -165,15 +165,24 @@ def _from_json(item: Any) -> Annotation:
     if isinstance(item, int) and not isinstance(item, bool):
         return Annotation(item, np.empty((0, 2)))
     try:
-        label, rank, is_box = int(item["class"]), int(item.get("rank", 0)), "box" in item
+        label, rank, is_box = _whole(item["class"]), _whole(item.get("rank", 0)), "box" in item
         points = np.asarray(item["box"] if is_box else item["points"], dtype=np.float64)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        form = '{"class": 1, "points": [[x, y], ...]} or {"class": 1, "box": [x0, y0, x1, y1]}'
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        form = '{"class": 1, "points": [[x, y], ...]} or {"class": 1, "box": [x0, y0, x1, y1]}, with the class as index'
         raise InputError(f"{item!r} is not an annotation; write {form}.") from error
     if is_box:
         if points.shape != (4,) or not np.isfinite(points).all() or not (points[:2] < points[2:]).all():
-            raise InputError(f"{item!r} is not a box; write [x0, y0, x1, y1] with x0 < x1 and y0 < y1, in pixels.")
+            raise InputError(f"{item!r} is not a box; write corners [x0, y0, x1, y1] with x0 < x1 and y0 < y1.")
         return Box(label, points.reshape(2, 2))
     if points.ndim != 2 or points.shape[1] != 2 or len(points) == 0 or not np.isfinite(points).all():
         raise InputError(f"{item!r} has points that are not finite [x, y] pairs.")
     return Annotation(label, points, rank)
+
+
+def _whole(value: Any) -> int:
+    """Convert a number, or its text, to an integer. Raise ValueError for a fraction and TypeError for a truth value."""
+    if isinstance(value, bool):
+        raise TypeError(value)
+    if isinstance(value, float) and value != int(value):
+        raise ValueError(value)
+    return int(value)

@@ -17,13 +17,14 @@ from datamodules.extra_inputs import ExtraInputs
 from datamodules.image_cache import CachedImages, build_cache
 from datamodules.io.errors import InputError, distinct, refuse
 from datamodules.io.images import in_threads
+from datamodules.label_counts import count_labels
 from datamodules.loader import LoaderOptions
 from datamodules.proposals import Proposals
 from datamodules.proposals.rounds import ProposalRounds
 from datamodules.sample import Sample
 from datamodules.sampler import StreamBatchSampler
 from datamodules.transforms import RandomScaleCropFlip
-from datamodules.validation import CheckReport, check_splits, count_labels
+from datamodules.validation import CheckReport, check_splits
 
 
 class SegmentationDataModule(LightningDataModule, ABC):
@@ -117,7 +118,7 @@ class SegmentationDataModule(LightningDataModule, ABC):
 
     def check(self) -> CheckReport:
         """Read every file of the training and validation images and collect all errors."""
-        return check_splits(self.quick_problems, self.split_to_check)
+        return check_splits(self)
 
     def label_histogram(self) -> list[int]:
         """Return the number of training labels per class: clicks, or labeled pixels if there are other labels."""
@@ -155,8 +156,7 @@ class SegmentationDataModule(LightningDataModule, ABC):
         if batch_size % devices or batch_size < 2 * devices:
             remedy = "use a multiple of their number; BatchNorm needs at least 2 samples per device"
             raise InputError(f"batch_size {batch_size} cannot be shared by {devices} devices; {remedy}.")
-        samples = batch_size * per_step
-        share = batch_size // devices
+        samples, share = batch_size * per_step, batch_size // devices
         rank_zero_info(f"Samples per step: {share} per device x {devices} devices x {per_step} batches = {samples}")
         if per_step > 1:
             rank_zero_warn(

@@ -13,6 +13,7 @@ from torch.optim import SGD
 from torch.optim.lr_scheduler import LambdaLR
 
 from datamodules.sample import IGNORE_INDEX, Sample
+from lightning_modules.checks import as_logits, late_start
 from lightning_modules.evaluation import Best, ConfusionCounts, Evaluation
 from lightning_modules.fault_tolerance.step_flags import StepFlags
 from lightning_modules.inference import WHOLE_IMAGE, Inference, most_probable, resize
@@ -122,11 +123,9 @@ class WeakSegmentation(LightningModule):
         if getattr(self.supervised_loss, "needs_histogram", False):
             self.supervised_loss.set_histogram(self.trainer.datamodule.label_histogram())  # type: ignore[attr-defined, operator]
             self.supervised_loss.to(self.device)
-        if self.regularizer is not None and self.regularizer_start_step >= self.trainer.max_steps:
-            rank_zero_warn(
-                f"The regularizer starts at step {self.regularizer_start_step}, but this run ends at "
-                f"{self.trainer.max_steps}: lower --model.regularizer_start_step."
-            )
+        late = late_start(self.regularizer_start_step, self.trainer.max_steps)
+        if self.regularizer is not None and late:
+            rank_zero_warn(late)
 
     def on_train_start(self) -> None:
         """Replace the optimizer settings of a checkpoint by those of this run."""
@@ -149,7 +148,7 @@ class WeakSegmentation(LightningModule):
     def training_step(self, batch: Sample, batch_idx: int) -> Tensor:
         """Return L_CE + lambda L_GCRF."""
         image, target = self.standardize(batch["image"]), batch["target"]
-        logits = self._train_network(image).float()
+        logits = as_logits(self._train_network(image), image, len(self.class_names))
         inputs: list[Tensor] = [batch[name] for name in self._inputs]  # type: ignore[literal-required]
         calls: list[Call] = [(self.supervised_loss, (resize(logits, image.shape[-2:]), target, *inputs))]
         if self.regularizer is not None and self.global_step >= self.regularizer_start_step:
@@ -187,7 +186,8 @@ class WeakSegmentation(LightningModule):
         return (self.inference if inference is None else inference)(self._probs, image)
 
     def _probs(self, image: Tensor) -> Tensor:
-        return resize(self.network(self.standardize(image)).float(), image.shape[-2:]).softmax(dim=1)
+        logits = as_logits(self.network(self.standardize(image)), image, len(self.class_names))
+        return resize(logits, image.shape[-2:]).softmax(dim=1)
 
     def predict_step(self, batch: Sample, batch_idx: int) -> Tensor:
         """Return the predicted classes, uint8 (N, H, W); IGNORE_INDEX outside the inference's crop."""

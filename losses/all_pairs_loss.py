@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from losses import checks
 from losses.all_pairs import pairwise_energies, scaled_features
 from losses.errors import ArgumentError
+from losses.first_call import FirstCall
 from losses.kernels import SPATIAL, GaussianKernel
 from losses.pooling import pool, pool_gate
 
@@ -33,6 +34,7 @@ class AllPairsLoss(nn.Module):
             raise ArgumentError(f"scale is {scale}; it must be positive, for example 0.5.")
         self.kernel = GaussianKernel({"rgb": 0.26, SPATIAL: 25.0}) if kernel is None else kernel
         self.scale = scale
+        self.first_call = FirstCall()
 
     def count(
         self,
@@ -60,6 +62,8 @@ class AllPairsLoss(nn.Module):
                 raise ArgumentError(f"features[{name!r}] requires a gradient, but the loss gives it none; detach it.")
         wide = torch.promote_types(probs.dtype, torch.float32)
         mask = pool_gate(source, probs)
+        read = {name: features[name] for name in self.kernel.modalities}
+        self.first_call.check_pairwise(probs, read, [self.kernel], mask, mask)
         y, kernel = probs.to(wide), self.kernel
         if self.scale != 1:
             size = [max(1, round(self.scale * side)) for side in probs.shape[-2:]]

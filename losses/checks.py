@@ -90,7 +90,13 @@ def values(probs: Tensor, features: Mapping[str, Tensor]) -> None:
             raise ArgumentError(f"{name} has {(~x.isfinite()).sum().item()} values that are not finite{remedy}.")
     sums = probs.float().sum(1)
     if not ((probs >= 0).all() and ((sums - 1).abs() <= 1e-2).all()):
-        raise ArgumentError(
-            f"probs lies in [{probs.min().item():.4g}, {probs.max().item():.4g}] and sums to between "
-            f"{sums.min().item():.4g} and {sums.max().item():.4g} over classes; pass logits.softmax(dim=1)."
-        )
+        raise ArgumentError(describe_probs(probs))
+
+
+def describe_probs(probs: Tensor) -> str:
+    """Return the message for predictions, float (N, C, H, W), that are not probabilities."""
+    sums = probs.float().sum(1)
+    return (
+        f"probs lies in [{probs.min().item():.4g}, {probs.max().item():.4g}] and sums to between "
+        f"{sums.min().item():.4g} and {sums.max().item():.4g} over classes; pass logits.softmax(dim=1)."
+    )

@@ -13,6 +13,7 @@ from losses import checks
 from losses.autograd import pairwise_energy
 from losses.engines import choose_engine
 from losses.engines import tensor as tensor_form
+from losses.first_call import FirstCall
 from losses.global_batch import global_mean, sum_over_processes
 from losses.kernels import GaussianKernel, Neighborhood, mix, mosaic, radius_for
 from losses.pooling import pool, pool_gate
@@ -25,6 +26,8 @@ class GatedCRFLoss(nn.Module):
     features that require a gradient. For confident predictions, 1 - y . y is subject to cancellation: the value is
     exact to about 1e-7 of the kernel's sum over the window (92 for the kernel of Sec. 4.1). The gradient is not
     affected.
+
+    The first call warns if predictions are not probabilities or an image is not standardized.
 
     For C >= 19, "fused" and "shifted" need extra memory of less than half the size of the gradient. A symmetric
     ``compatibility`` adds one copy of the predictions, an asymmetric one adds two, and a memory layout other than NCHW
@@ -68,6 +71,7 @@ class GatedCRFLoss(nn.Module):
         self.authors_denominator = authors_denominator
         self.engine = engine
         self.debug = debug
+        self.first_call = FirstCall()
         mu = None if compatibility is None else checks.compatibility(compatibility)
         self.symmetric = mu is not None and not torch.compiler.is_compiling() and torch.equal(mu, mu.T)
         self.register_buffer("compatibility", mu)
@@ -106,6 +110,7 @@ class GatedCRFLoss(nn.Module):
                 maps = {name: x.masked_fill(hidden, 0) for name, x in maps.items()}
             if self.debug:
                 checks.values(probs, maps)
+            self.first_call.check_pairwise(probs, maps, self.kernels, src, dst)
             energy = self._energy(probs, maps, src, dst)
             if count is None:
                 count = sum_over_processes(self.count(probs, features, source, destination))
@@ -156,4 +161,9 @@ def gated_crf_loss(
     **options: Any,
 ) -> Tensor:
     """Return the loss of a :class:`GatedCRFLoss` with these ``options``."""
-    return GatedCRFLoss(**options)(probs, features, source, destination)  # type: ignore[no-any-return]
+    loss = GatedCRFLoss(**options)
+    loss.first_call = _FUNCTION_FIRST_CALL
+    return loss(probs, features, source, destination)  # type: ignore[no-any-return]
+
+
+_FUNCTION_FIRST_CALL = FirstCall()

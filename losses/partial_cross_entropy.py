@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from losses.errors import ArgumentError
+from losses.first_call import FirstCall
 from losses.global_batch import global_mean, sum_over_processes
 
 
@@ -40,6 +41,7 @@ class PartialCrossEntropyLoss(nn.Module):
         self.register_buffer("class_weights", weights, persistent=self.balance is None)
         self.needs_histogram = self.balance == "dataset"  # set_histogram must be called before the first step
         self.ignore_index = ignore_index
+        self.first_call = FirstCall()
 
     def set_histogram(self, counts: Sequence[int]) -> None:
         """Set the class weights from the number of labels of each class in the dataset, (C,)."""
@@ -56,6 +58,7 @@ class PartialCrossEntropyLoss(nn.Module):
         Raises:
             ArgumentError: If :attr:`needs_histogram` and :meth:`set_histogram` was not called.
         """
+        self.first_call.check_logits(logits)
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))  # sums overflow half precision
         count = sum_over_processes(self.count(logits, target)) if count is None else count
         weight = self._weight(count, logits)

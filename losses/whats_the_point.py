@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from losses.errors import ArgumentError
+from losses.first_call import FirstCall
 from losses.global_batch import global_mean, sum_over_processes
 
 
@@ -51,6 +52,7 @@ class WhatsThePointLoss(nn.Module):
         self.weights = image_weight, point_weight, objectness_weight
         self.objects = objects
         self.rank_decay = rank_decay
+        self.first_call = FirstCall()
 
     def count(self, logits: Tensor, *_: Tensor) -> Tensor:
         """Return the number of images, int64 (1,), the denominator of the mean."""
@@ -77,6 +79,7 @@ class WhatsThePointLoss(nn.Module):
             ranks: uint8 (N, H, W), order of the clicks from 0 on. Read at labeled pixels only.
             count: The sum of :meth:`count` over all processes. ``None`` computes it here.
         """
+        self.first_call.check_logits(logits)
         log_probs = logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(1).flatten(2)
         valid = valid.flatten(1)
         terms = (

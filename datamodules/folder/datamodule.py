@@ -15,19 +15,25 @@ Weak labels without such a file are simulated from masks/train; tags are also ta
 With such files, only full supervision reads masks/train. Boxes need class 0 to be the background.
 """
 
+from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 
 from pytorch_lightning.trainer.states import TrainerFn
+from pytorch_lightning.utilities import rank_zero_warn
 
 from datamodules.annotations import Annotation, to_json
 from datamodules.datamodule import SegmentationDataModule
 from datamodules.extra_inputs import classes_of
 from datamodules.folder.dataset import FolderDataset, Simulator
+from datamodules.folder.doubts import doubts, misplaced_labels
 from datamodules.folder.files import file_versions, read_class_names, read_vectors
+from datamodules.folder.labels import find_labels, missing_masks
+from datamodules.folder.unread import unread_files
 from datamodules.io.errors import InputError, refuse
 from datamodules.io.images import in_threads, list_images
-from datamodules.io.json_files import write_json
+from datamodules.io.json_files import read_json, write_json
+from datamodules.io.names import image_name
 from datamodules.loader import LoaderOptions
 from datamodules.proposals import Proposals
 from datamodules.sample import IGNORE_INDEX
@@ -35,7 +41,7 @@ from datamodules.simulate_boxes import BoxSimulator, TagSimulator, to_tags
 from datamodules.simulate_clicks import ClickSimulator
 from datamodules.simulate_scribbles import ScribbleSimulator
 from datamodules.transforms import RandomScaleCropFlip
-from datamodules.validation import find_problems
+from datamodules.validation import CheckReport, find_problems
 
 
 class FolderDataModule(SegmentationDataModule):
@@ -85,16 +91,37 @@ class FolderDataModule(SegmentationDataModule):
             raise InputError(f"{self.root / 'classes.txt'} names {self.num_classes} classes; 2 to 254 are possible.")
 
     def prepare_data(self) -> None:
-        """Check all files and simulate missing labels. Both results are kept until a file changes."""
+        """Check all files, warn, and simulate missing labels. Both results are kept until a file changes."""
         if self.trainer is not None and self.trainer.state.fn == TrainerFn.PREDICTING:
             refuse(find_problems(self.predict_split(), training=False))
             return
-        marker = self.cache_dir / f"checked-{self._digest()}"
+        marker = self.cache_dir / f"checked-{self._digest()}-{self.augmentation.crop}-{self.max_side}"
+        unread = list(unread_files(self.root))
         if not marker.exists():
-            refuse(self.check().problems)
-            self._write(marker, {})
+            report = self.check()
+            refuse(report.problems)
+            self._write(marker, [text for text in report.warnings if text not in unread])
+        for text in (*unread, *read_json(marker)):
+            rank_zero_warn(text)
         self.train_split()
         super().prepare_data()
+
+    def check(self) -> CheckReport:
+        """Read every file, and collect all errors and what may be wrong."""
+        report, found = super().check(), list(unread_files(self.root))
+        if not report.problems:
+            splits = self.split_to_check("train"), self.val_split()
+            found += doubts(*splits, self._weak_path(), self.class_names, self.augmentation.crop)
+        return report._replace(warnings=[*found, *report.warnings])
+
+    def quick_problems(self, split: str) -> Iterator[InputError]:
+        """Yield coordinates that cannot be meant, and whether masks to simulate labels from are missing."""
+        if split == "train":
+            train, source = self.split_to_check("train"), self._weak_path()
+            if source is None:
+                yield from missing_masks(self.root, self.supervision, train.images)
+            elif source.is_file():
+                yield from misplaced_labels(train, source)
 
     def split_to_check(self, split: str) -> FolderDataset:
         """Return "train", without simulating labels, or "val"."""
@@ -148,15 +175,10 @@ class FolderDataModule(SegmentationDataModule):
 
     def _weak_path(self) -> Path | None:
         """Return the JSON file or the folder of the weak labels, or ``None`` if training reads masks."""
-        kinds = {"full": (), "tags": ("tags", "clicks", "scribbles")}.get(self.supervision, (self.supervision,))
-        for vectors in (self.root / f"{kind}.json" for kind in kinds):
-            if vectors.is_file():
-                return vectors
-        maps = self.root / "scribbles" / "train"
-        return maps if self.supervision == "scribbles" and maps.is_dir() else None
+        return find_labels(self.root, self.supervision)
 
     def _read_vectors(self, path: Path) -> dict[str, list[Annotation]]:
-        names = {image.stem for image in list_images(self.root / "images" / "train")}
+        names = {image_name(path) for path in list_images(self.root / "images" / "train")}
         vectors = read_vectors(path, names, self.num_classes)
         if self.supervision != "tags":
             return vectors

@@ -1,6 +1,7 @@
 """One split of a folder."""
 
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 from zlib import crc32
 
@@ -11,6 +12,7 @@ from datamodules.annotations import Annotation, LabelMap
 from datamodules.dataset import check_size
 from datamodules.io.errors import InputError
 from datamodules.io.images import read_image, read_label_map
+from datamodules.io.names import find_png, image_name
 from datamodules.reduction import ReducedDataset
 from datamodules.sample import IGNORE_INDEX
 from datamodules.simulate_boxes import BoxSimulator, TagSimulator
@@ -47,6 +49,10 @@ class FolderDataset(ReducedDataset):
         """Return the path of the image."""
         return self.images[index]
 
+    def name(self, index: int) -> str:
+        """Return the file name without suffix, in composed Unicode."""
+        return image_name(self.images[index])
+
     def file_mask(self, index: int) -> LabelMap | None:
         """Return the mask, if there is one."""
         return None if self.masks is None else self._read_map(self.masks, index)
@@ -77,7 +83,7 @@ class FolderDataset(ReducedDataset):
             image = read_image(self.images[index])
             for folder in (self.masks, self.weak):
                 if isinstance(folder, Path):
-                    check_size(self._read_map(folder, index), image.shape, f"{folder / self.name(index)}.png")
+                    check_size(self._read_map(folder, index), image.shape, str(find_png(folder, self.images[index])))
         except InputError as error:
             return error
         return None
@@ -85,7 +91,9 @@ class FolderDataset(ReducedDataset):
     def _read_map(self, folder: Path | None, index: int) -> LabelMap:
         if folder is None:
             raise InputError(f"There are no labels for {self.images[index]}.")
-        path = folder / f"{self.name(index)}.png"
+        path = find_png(folder, self.images[index])
         if not path.is_file():
-            raise InputError(f"{path} is missing; every image of that split needs one.", "missing file", path)
+            other = next(folder.glob(f"{escape(path.stem)}.*"), None)
+            found = f" Masks are PNG files, not {other.suffix}, which may change indices." if other else ""
+            raise InputError(f"{path} is missing; every image of that split needs one.{found}", "missing file", path)
         return read_label_map(path, self.num_classes)

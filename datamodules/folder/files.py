@@ -1,12 +1,14 @@
 """The files of a folder: class names, weak labels, and what tells that they have changed."""
 
-from collections.abc import Container
+from collections.abc import Collection
 from pathlib import Path
 
 from datamodules.annotations import Annotation, from_json
+from datamodules.folder.labels import check_form
 from datamodules.io.errors import InputError
 from datamodules.io.images import IMAGE_SUFFIXES, naming
 from datamodules.io.json_files import read_json
+from datamodules.io.names import composed, suggestion
 
 
 def read_class_names(path: Path) -> list[str]:
@@ -24,27 +26,35 @@ def read_class_names(path: Path) -> list[str]:
     return names
 
 
-def read_vectors(path: Path, images: Container[str], num_classes: int) -> dict[str, list[Annotation]]:
+def read_vectors(path: Path, images: Collection[str], num_classes: int) -> dict[str, list[Annotation]]:
     """Read annotations by image name: ``{"NAME": [{"class": 1, "points": [[x, y], ...]}, ...], ...}``.
 
     Args:
         path: The JSON file.
-        images: Names that may be labeled.
+        images: Names that may be labeled, in composed Unicode.
         num_classes: C.
 
     Raises:
-        InputError: The file is malformed, or names an image or a class that does not exist.
+        InputError: The file is malformed, has an image twice or an entry that belongs into another file, or names an
+            image or a class that does not exist.
     """
     form = '{"NAME": [{"class": 1, "points": [[x, y], ...]}, ...], ...}'
-    content = read_json(path, f"write {form}")
-    try:
-        vectors = {name: from_json(items) for name, items in content.items()}
-    except (ValueError, AttributeError, TypeError, OverflowError) as error:
-        raise InputError(f"{path} is not of the form {form}: {error}") from error
+    content = read_json(path, f"write {form}", unique_keys=True)
+    if not isinstance(content, dict) or not all(isinstance(items, list) for items in content.values()):
+        remedy = "exports of labeling tools are converted by: gatedcrf data import"
+        raise InputError(f"{path} is not of the form {form}; {remedy}.")
+    vectors = dict[str, list[Annotation]]()
+    for name, items in content.items():
+        try:
+            vectors[composed(name)] = from_json(items)
+        except InputError as error:
+            raise InputError(f"{path}, image {name!r}: {error}") from error
     for name, annotations in vectors.items():
         if name not in images:
-            raise InputError(f"{path} labels {name!r}, but images/train has no such image; use names without suffix.")
+            problem = f"{path} labels {name!r}, but images/train has no such image"
+            raise InputError(f"{problem}; use names without suffix.{suggestion(name, images)}")
         for annotation in annotations:
+            check_form(path, name, annotation)
             if not 0 <= annotation.label < num_classes:
                 problem = f"gives {name!r} the class {annotation.label}"
                 raise InputError(f"{path} {problem}; classes are 0 to {num_classes - 1}.")

@@ -1,5 +1,6 @@
 """Image files. OpenCV decodes plain JPEGs to the same pixels as Pillow, in two thirds of the time."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from rich.progress import track
 
 from datamodules.annotations import LabelMap
 from datamodules.io.errors import InputError
+from datamodules.io.names import image_name
 from datamodules.sample import IGNORE_INDEX
 from datamodules.transforms import Image
 
@@ -65,20 +67,29 @@ def in_threads(function: Callable[[int], T], length: int, text: str = "") -> Ite
 
 
 def list_images(folder: Path) -> list[Path]:
-    """Return the image files of a folder, sorted by name.
+    """Return the image files of a folder, sorted by name, without hidden files and subfolders.
 
     Raises:
-        InputError: The folder is missing or has no images, or two files differ only in their suffix.
+        InputError: The folder is missing or has no images, or two files differ only in suffix or Unicode form.
     """
     if not folder.is_dir():
-        raise InputError(f"There is no folder {folder}; create it and put images into it.")
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+        inside = sum(map(is_image, folder.parent.iterdir())) if folder.parent.is_dir() else 0
+        remedy = f"move some of the {inside} images of {folder.parent} into it" if inside else "put images into it"
+        raise InputError(f"There is no folder {folder}; create it and {remedy}.")
+    paths = sorted(path for path in folder.iterdir() if is_image(path))
     if not paths:
-        raise InputError(f"{folder} holds no images; accepted are {', '.join(IMAGE_SUFFIXES)}.")
-    stems = [path.stem for path in paths]
-    if twice := sorted({stem for stem in stems if stems.count(stem) > 1}):
+        others = sorted({path.suffix or f"{path.name}/" for path in folder.iterdir() if not path.name.startswith(".")})
+        found = f"only {', '.join(others[:5])}" if others else "no files"
+        raise InputError(f"{folder} holds no images, but {found}; accepted are {', '.join(IMAGE_SUFFIXES)}.")
+    names = Counter(map(image_name, paths))
+    if twice := sorted(name for name, count in names.items() if count > 1):
         raise InputError(f"{folder} holds several images named {twice[0]!r}; labels are found by name, so rename one.")
     return paths
+
+
+def is_image(path: Path) -> bool:
+    """Return whether the name of a file is that of an image. Hidden files, such as macOS's ``._NAME.jpg``, are none."""
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
 
 
 def image_size(path: Path) -> tuple[int, int]:

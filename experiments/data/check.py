@@ -1,15 +1,14 @@
 """``gatedcrf data check``: problems of a dataset, or its labels per class."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from datamodules.datamodule import SegmentationDataModule
 from datamodules.io.errors import InputError
-from datamodules.validation import LabelCounts, count_labels
+from datamodules.label_counts import LabelCounts
 from experiments.data.arguments import load_dataset
 
 SHOWN = 5  # names per line, and problems per kind without --all
@@ -27,12 +26,17 @@ def run(options: argparse.Namespace) -> None:
     report = datamodule.check()
     train, val = (report.images.get(split, 0) for split in ("train", "val"))
     images = f"{train} training and {val} validation images"
+    if report.counts:
+        print_labels(report.counts, datamodule.class_names, console)
     if report.problems:
         print_problems(report.problems, options.all, console)
-        console.print(f"{len(report.problems)} problems in {images}")
+    for warning in report.warnings:
+        console.print(f"Warning: {warning}")
+    if report.problems:
+        console.print(f"{_count(report.problems, 'problem')} in {images}")
         raise SystemExit(1)
-    print_labels(count_labels(datamodule.train_split(), datamodule.stroke_width), datamodule, console)
-    console.print(f"{datamodule.num_classes} classes, {images}, no problems")
+    warnings = f", {_count(report.warnings, 'warning')}" if report.warnings else ""
+    console.print(f"{datamodule.num_classes} classes, {images}, no problems{warnings}")
 
 
 def print_problems(problems: Sequence[InputError], every: bool, console: Console) -> None:
@@ -51,23 +55,24 @@ def print_problems(problems: Sequence[InputError], every: bool, console: Console
         console.print(f"Printed the first {SHOWN} problems of each kind; --all prints all.")
 
 
-def print_labels(counts: LabelCounts, datamodule: SegmentationDataModule, console: Console) -> None:
-    """Print the number of labels per class, and the classes without any."""
-    table = Table("class", "images", "labels")
-    for index, name in enumerate(datamodule.class_names):
-        table.add_row(name, str(counts.images[index]), str(counts.labels[index]))
+def print_labels(counts: Mapping[str, LabelCounts], class_names: Sequence[str], console: Console) -> None:
+    """Print the training labels and the pixels of the validation masks of each class."""
+    train, val = counts["train"], counts["val"]
+    table = Table("class", "images", "labels", "validation images", "pixels")
+    for index, name in enumerate(class_names):
+        cells = [train.images[index], train.labels[index], val.images[index]]
+        table.add_row(name, *map(str, cells), f"{val.labels[index] / max(1, val.labels.total()):.1%}")
     console.print(table)
-    console.print(
-        f"{len(counts.unlabeled)} training images without labels, "
-        f"{sum(counts.outside.values())} clicks outside their image"
-    )
-    if counts.unlabeled:
-        console.print(f"Without labels: {_first(counts.unlabeled)}.")
-    if counts.outside:
-        console.print(f"Clicks outside are ignored: {_first(list(counts.outside))}. Are x and y swapped?")
-    unseen = [name for index, name in enumerate(datamodule.class_names) if not counts.images[index]]
-    if unseen:
-        console.print(f"Classes without labels in any training image: {', '.join(unseen)}.")
+    outside = sum(train.outside.values())
+    console.print(f"{len(train.unlabeled)} training images without labels, {outside} clicks outside their image")
+    if train.unlabeled:
+        console.print(f"Without labels: {_first(train.unlabeled)}.")
+    if train.outside:
+        console.print(f"Clicks outside are not used: {_first(list(train.outside))}.")
+
+
+def _count(found: Sequence[object], name: str) -> str:
+    return f"{len(found)} {name}{'' if len(found) == 1 else 's'}"
 
 
 def _first(names: Sequence[str]) -> str:

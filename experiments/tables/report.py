@@ -13,6 +13,7 @@ from rich.table import Table as RichTable
 from datamodules.io.atomic import atomic_write
 from datamodules.io.errors import InputError
 from experiments import RESULT
+from experiments.tables.notes import notes
 from experiments.tables.plot import save_plot
 from experiments.tables.results import Results
 from experiments.tables.table import Table, full_supervision
@@ -48,14 +49,14 @@ def open_console() -> Console:
 
 
 def write_table(table: Table, results: Results, console: Console) -> None:
-    """Print a table and write it as Markdown, LaTeX, CSV and PNG to the folder of its runs."""
-    shown = lines(table, results)
+    """Print a table with its notes, and write it as Markdown, LaTeX, CSV and PNG to the folder of its runs."""
+    shown, below = lines(table, results), notes(table, results)
     names = {table.specs[cell].name for cell in table.cells(results.dataset)}
     title = f"{table.name}: {results.conditions(names)}"
-    console.print(to_rich(shown, title))
+    console.print(to_rich(shown, title), *below, sep="\n")
     stem = results.folder / table.name
-    atomic_write(stem.with_suffix(".md"), f"{title}\n\n{to_markdown(shown)}")
-    atomic_write(stem.with_suffix(".tex"), to_latex(shown, title))
+    atomic_write(stem.with_suffix(".md"), "\n\n".join([title, to_markdown(shown).rstrip(), *below]) + "\n")
+    atomic_write(stem.with_suffix(".tex"), to_latex(shown, " ".join([f"{title}.", *below]) if below else title))
     write_csv(stem.with_suffix(".csv"), table, results)
     save_plot(stem.with_suffix(".png"), table, results, title)
     for suffix in ("md", "tex", "csv", "png"):

@@ -34,6 +34,10 @@ class Arrays(SegmentationDataset):
     def image(self, index: int) -> Image:
         return self.images[index]
 
+    def shape(self, index: int) -> tuple[int, int]:
+        height, width, _ = self.images[index].shape
+        return height, width
+
     def dense_mask(self, index: int) -> LabelMap | None:
         return self.masks[index]
 

@@ -137,6 +137,9 @@ def test_json_round_trip_is_exact() -> None:
         {"points": [[1, 2]]},
         {"class": 1},
         {"class": "cat", "points": [[1, 2]]},
+        {"class": 0.5, "points": [[1, 2]]},
+        {"class": True, "points": [[1, 2]]},
+        {"class": float("inf"), "points": [[1, 2]]},
         {"class": 1, "points": []},
         {"class": 1, "points": [1, 2]},
         {"class": 1, "points": [[1, 2, 3]]},
@@ -151,6 +154,12 @@ def test_item_that_is_no_annotation_is_shown(item: Any) -> None:
     with pytest.raises(ValueError, match=r"annotation|points") as error:
         from_json([{"class": 1, "points": [[1, 2]]}, item])
     assert repr(item) in str(error.value)
+
+
+@pytest.mark.parametrize("label", [3, 3.0, "3"])
+def test_class_may_be_written_as_any_whole_number(label: Any) -> None:
+    (annotation,) = from_json([{"class": label, "points": [[1, 2]]}])
+    assert annotation.label == 3
 
 
 def test_center_of_the_first_pixel_is_half_a_pixel_from_the_corner() -> None:

@@ -1,4 +1,4 @@
-"""Values that ``debug`` refuses; without it, values are not checked."""
+"""Values that ``debug`` refuses; without it, only the first call may warn."""
 
 from collections.abc import Callable
 from typing import Any
@@ -72,7 +72,7 @@ def test_debug_refuses_bad_values(
 
 
 @pytest.mark.parametrize("spoil", [spoil for spoil, _ in BAD_VALUES])
-def test_without_debug_values_are_not_checked(
+def test_without_debug_no_value_is_refused(
     spoil: Callable[[dict[str, Any]], None], scene: Callable[..., dict[str, Any]]
 ) -> None:
     """NaN in the input gives NaN."""

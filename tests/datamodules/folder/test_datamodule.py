@@ -44,10 +44,6 @@ def test_sound_folder_has_no_problems(folder: Folder, supervision: str) -> None:
 @pytest.mark.parametrize(
     ("break_it", "message"),
     [
-        (
-            lambda root: (root / "masks/train/train.2.png").unlink(),
-            r"masks/train/train\.2\.png is missing; every image",
-        ),
         (lambda root: (root / "masks/val/val.0.png").unlink(), r"masks/val/val\.0\.png is missing; every image"),
         (shrink, r"masks/train/train\.1\.png has labels of .*\(20, 20\), but an image of \(40, 30\); export"),
         (truncate, r"images/val/val\.0\.jpg cannot be read as an image .*; replace or remove it"),
@@ -67,12 +63,25 @@ def test_problem_names_the_file_and_the_remedy(
         data.prepare_data()
 
 
+@pytest.mark.parametrize("supervision", ["clicks", "scribbles", "full"])
+def test_missing_mask_of_simulated_labels_comes_after_the_missing_file_of_labels(
+    folder: Folder, tree: Path, supervision: str
+) -> None:
+    (tree / "masks/train/train.2.png").unlink()
+    *first, last = map(str, folder(supervision=supervision).check().problems)
+    assert re.search(r"masks/train/train\.2\.png is missing; every image", last)
+    simulated = (
+        f"{tree}/{supervision}.json is missing, so {supervision} are simulated from {tree}/masks/train, which lacks"
+    )
+    assert first == ([] if supervision == "full" else [f"{simulated} 1 of 3 masks; add them, or write the file."])
+
+
 def test_many_problems_are_counted_and_the_first_five_shown(folder: Folder, tree: Path, save_mask: SaveMask) -> None:
     for index in range(3, 9):
         PILImage.new("RGB", (20, 20)).save(tree / f"images/train/train.{index}.jpg")
     data = folder()
-    assert len(data.check().problems) == 6
-    with pytest.raises(ValueError, match=r"(?s)6 problems:.*train\.3.*train\.7.*and 1 more"):
+    assert len(data.check().problems) == 7
+    with pytest.raises(ValueError, match=r"(?s)7 problems:\n.*clicks\.json is.*train\.3.*train\.6.*and 2 more"):
         data.prepare_data()
     for index in range(3, 9):
         save_mask(tree / f"masks/train/train.{index}.png", np.zeros((20, 20), dtype=np.uint8))
@@ -121,9 +130,14 @@ def test_broken_training_image_is_found_beside_drawn_clicks(folder: Folder, tree
         ({"train.0": [{"class": 2, "points": [[1, 1]]}]}, r"gives 'train\.0' the class 2; classes are 0 to 1"),
         ({"train.0": [{"class": -1, "points": [[1, 1]]}]}, r"gives 'train\.0' the class -1"),
         ({"train.0": [{"cls": 1, "x": 1, "y": 1}]}, "'cls': 1.*is not an annotation; write"),
-        ({"train.0": None}, ""),
-        ({"train.0": [{"class": float("inf"), "points": [[1, 1]]}]}, ""),
-        ([], ""),
+        ({"train.0": None}, "is not of the form .*; exports of labeling tools are converted by: gatedcrf data import"),
+        ({"train.0": [{"class": 1, "points": [[1, 1], [2, 2]]}]}, "'train.0' with 2 points, .*; a click has one point"),
+        ({"train.0": [{"class": 1, "box": [1, 1, 2, 2]}]}, "'train.0' with a box, .*; a click has one point"),
+        ({"train.0": [1]}, "'train.0' with 0 points, .*; a click has one point"),
+        ({"Train.0": []}, r"labels 'Train\.0', but .* Did you mean 'train\.0'"),
+        ({"train.0": [{"class": 0.7, "points": [[1, 1]]}]}, "image 'train.0': .* is not an annotation; write"),
+        ({"train.0": [{"class": float("inf"), "points": [[1, 1]]}]}, "is not an annotation"),
+        ([], "is not of the form"),
     ],
 )
 def test_wrong_vectors_are_refused_with_the_file_named(folder: Folder, tree: Path, content: Any, message: str) -> None:

@@ -110,18 +110,38 @@ def test_images_are_listed_by_name_whatever_their_suffix(tmp_path: Path) -> None
 
 
 def test_two_images_of_one_name_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "a.png").touch()
-    (tmp_path / "a.jpg").touch()
-    with pytest.raises(ValueError, match=r"several images named 'a'.*rename one"):
-        list_images(tmp_path)
+    for first, second, shown in (("a.png", "a.jpg", "a"), ("u\u0308.jpg", "\u00fc.jpg", "\u00fc")):
+        folder = tmp_path / shown
+        folder.mkdir()
+        (folder / first).touch()
+        (folder / second).touch()
+        with pytest.raises(ValueError, match=rf"several images named '{shown}'.*rename one"):
+            list_images(folder)
 
 
 def test_folder_that_is_missing_or_empty_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"no folder .*gone; create it"):
         list_images(tmp_path / "gone")
-    (tmp_path / "notes.txt").touch()
-    with pytest.raises(ValueError, match=r"holds no images; accepted are \.jpg"):
+    with pytest.raises(ValueError, match=r"holds no images, but no files; accepted are \.jpg"):
         list_images(tmp_path)
+    (tmp_path / "a.HEIC").touch()
+    (tmp_path / "more").mkdir()
+    with pytest.raises(ValueError, match=r"holds no images, but only \.HEIC, more/; accepted are \.jpg"):
+        list_images(tmp_path)
+
+
+def test_images_beside_the_missing_folder_are_named(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").touch()
+    with pytest.raises(ValueError, match=rf"no folder .*train; create it and move some of the 1 images of {tmp_path}"):
+        list_images(tmp_path / "train")
+
+
+def test_hidden_files_and_folders_are_no_images(tmp_path: Path) -> None:
+    """macOS writes ._NAME.jpg beside NAME.jpg on other file systems."""
+    for name in ("a.jpg", "._a.jpg", ".DS_Store"):
+        (tmp_path / name).touch()
+    (tmp_path / "b.jpg").mkdir()
+    assert [path.name for path in list_images(tmp_path)] == ["a.jpg"]
 
 
 @pytest.mark.parametrize(("orientation", "turns"), [(1, 0), (3, 2), (6, 3), (8, 1)])

@@ -42,12 +42,12 @@ def test_problems_are_counted_by_kind_with_their_first_files(
     image.write_bytes(image.read_bytes()[:200])
     printed = check(folder_root, capsys=capsys, fails=True)
     assert rows(printed) == [
-        ["missing file", "6", "train3.png, train4.png, train5.png, train6.png, train7.png, ..."],
+        ["missing file", "7", "clicks.json, train3.png, train4.png, train5.png, train6.png, ..."],
         ["cannot be read as an image", "1", "val2.png"],
     ]
-    assert printed[-1] == "7 problems in 9 training and 3 validation images"
+    assert printed[-1] == "8 problems in 9 training and 3 validation images"
     assert [Path(line.split(" is missing;")[0]).stem for line in printed if " is missing;" in line] == [
-        f"train{index}" for index in range(3, 8)
+        f"train{index}" for index in range(3, 7)
     ]
     assert any(line.startswith(f"{image} cannot be read as an image") for line in printed)
     printed = check(folder_root, "--all", capsys=capsys, fails=True)
@@ -90,7 +90,7 @@ def test_image_lists_and_files_are_checked_in_one_call(
 
 def test_labels_of_each_class_are_counted(folder_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     printed = check(folder_root, "--supervision", "full", capsys=capsys, fails=False)
-    assert rows(printed) == [[name, "3", str(3 * 48 * 32)] for name in ("left", "right")]
+    assert rows(printed) == [[name, "3", str(3 * 48 * 32), "3", "50.0%"] for name in ("left", "right")]
     assert printed[-1] == "2 classes, 3 training and 3 validation images, no problems"
 
 
@@ -100,7 +100,12 @@ def test_classes_without_labels_are_named(folder_root: Path, capsys: pytest.Capt
     main(["data", "check", str(folder_root)])
     printed = capsys.readouterr().out
     assert "2 training images without labels, 1 clicks outside their image" in printed
-    assert "Classes without labels in any training image: right." in printed
+    assert (
+        "Warning: All clicks are of class 0, 'left'; the network will predict it everywhere. Label right too."
+        in printed
+    )
+    assert f"Warning: 1 of 3 labels of {folder_root}/clicks.json lie outside their images: (64, 4) in train1" in printed
+    assert printed.endswith("2 classes, 3 training and 3 validation images, no problems, 2 warnings\n")
 
 
 def test_check_reads_a_dataset_by_its_name(voc_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -109,6 +114,15 @@ def test_check_reads_a_dataset_by_its_name(voc_root: Path, capsys: pytest.Captur
     assert "21 classes, 4 training and 1 validation images, no problems" in printed
     assert "1 clicks outside their image" in printed
     assert "2008_000002" in printed
+    (warning,) = (line for line in printed.splitlines() if "arning" in line and "no problems" not in line)
+    assert warning.startswith("Warning: Classes without labels in any training image: bicycle, bird, ")
+
+
+@pytest.mark.parametrize("supervision", ["clicks", "scribbles", "boxes", "tags", "full"])
+def test_correct_dataset_has_no_warnings(supervision: str, capsys: pytest.CaptureFixture[str]) -> None:
+    options = [f"--data.{option}" for option in ("num_train=12", "num_val=2", "size=96")]
+    printed = check("--dataset=shapes", f"--supervision={supervision}", *options, capsys=capsys, fails=False)
+    assert printed[-1] == "6 classes, 12 training and 2 validation images, no problems"
 
 
 @pytest.mark.parametrize(
@@ -132,7 +146,7 @@ def test_one_file_of_clicks_needs_no_brackets(voc_root: Path, capsys: pytest.Cap
     objects = voc_root / "voc_whats_the_point.json"
     options = ["--dataset=voc", "--data.published_split=false"]
     alone = check(voc_root, *options, f"--data.clicks={objects}", capsys=capsys, fails=False)
-    assert rows(alone)[0] == ["background", "0", "0"]
+    assert rows(alone)[0][:3] == ["background", "0", "0"]
     both = ["voc_whats_the_point.json", "voc_whats_the_point_bg_from_scribbles.json"]
     listed = f"--data.clicks={json.dumps([str(voc_root / name) for name in both])}"
-    assert rows(check(voc_root, *options, listed, capsys=capsys, fails=False))[0] == ["background", "3", "6"]
+    assert rows(check(voc_root, *options, listed, capsys=capsys, fails=False))[0][:3] == ["background", "3", "6"]

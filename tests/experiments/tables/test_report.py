@@ -111,6 +111,29 @@ def test_command_writes_each_table_that_has_a_finished_cell(tmp_path: Path, caps
     ]
 
 
+@pytest.mark.parametrize(
+    ("start", "regularizer"), [(100, "losses.GatedCRFLoss"), (49, "losses.GatedCRFLoss"), (100, "")]
+)
+def test_regularizer_that_never_starts_is_said_below_the_table(
+    start: int, regularizer: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    finish(tmp_path / "voc", {"clicks.gcrf_s": [60.0], "clicks.pce": [60.0]})
+    model = {"regularizer": {"class_path": regularizer} if regularizer else None, "regularizer_start_step": start}
+    config = {"model": {"regularizer_weight": 0.1, **model}, "trainer": {"max_steps": 50}}
+    (tmp_path / "voc/clicks.gcrf_s/seed0/config.yaml").write_text(json.dumps(config))
+    main(["table", str(tmp_path), "--tables", "table1"])
+    printed = " ".join(capsys.readouterr().out.split())
+    note = "clicks/GCRF_s: The regularizer starts at step 100, but training ends at 50, so it has no effect; lower"
+    warns = start >= 50 and bool(regularizer)
+    assert [
+        text.count(note) for text in (printed, *(_read(tmp_path / f"voc/table1.{end}") for end in ("md", "tex")))
+    ] == [warns] * 3
+
+
+def _read(path: Path) -> str:
+    return path.read_text().replace("\\_", "_")
+
+
 def test_plot_draws_one_point_per_row_and_higher_values_above(tmp_path: Path) -> None:
     finish(tmp_path / "voc", {"clicks.gcrf_s.sigma_xy=3": [30.0], "scribbles.gcrf_s.sigma_xy=3": [60.0]})
     main(["table", str(tmp_path / "voc"), "--tables", "table3"])
