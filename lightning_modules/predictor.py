@@ -153,7 +153,7 @@ class Predictor:
 
 
 def _enlarge_classes(probs: Tensor, shape: tuple[int, int]) -> Tensor:
-    """Return the classes, (N, H, W), of enlarged probabilities, of which one class at a time is in memory."""
+    """Enlarge probabilities (N, C, h, w) one class at a time, which saves memory. Return the classes, (N, H, W)."""
     highest = torch.zeros((len(probs), *shape))
     classes = torch.full((len(probs), *shape), IGNORE_INDEX, dtype=torch.uint8)
     for index in range(probs.shape[1]):

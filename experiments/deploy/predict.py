@@ -83,6 +83,8 @@ def reserve(out: Path, checkpoint: Path, images: Sequence[Path]) -> None:
             raise InputError(f"{out} is not empty and has no {INDEX}, so it is not from this command; {remedy}.")
         return
     index = read_json(out / INDEX)
+    if not isinstance(index, dict) or not {"checkpoint", "images"} <= index.keys():
+        raise InputError(f"{out / INDEX} is not from this command; {remedy}.")
     folders = {str(Path(image).parent) for image in index["images"].values()}
     given = {str(image.resolve().parent) for image in images}
     if index["checkpoint"] != str(checkpoint.resolve()):

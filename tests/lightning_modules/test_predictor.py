@@ -63,7 +63,7 @@ def test_every_kind_of_source_gives_the_same_classes(tmp_path: Path) -> None:
 
 
 def test_reduced_images_are_predicted_at_their_own_size() -> None:
-    """The image is halved as in training. Its probabilities are enlarged, of which the largest counts."""
+    """The image is halved as in training. Then its probabilities are enlarged, and the largest one counts."""
     predictor, image = make_predictor(max_side=40), picture(60, 80)
     small = np.asarray(cv2.resize(image, (40, 30), interpolation=cv2.INTER_AREA))
     probs = nn.functional.interpolate(forward(predictor, small)[None], (60, 80), mode="bilinear")[0]

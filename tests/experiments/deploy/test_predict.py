@@ -90,6 +90,10 @@ def test_two_folders_never_mix(
         predict(tmp_path / "b.ckpt", photos, "--out", out)
     assert f"holds predictions of {checkpoint}" in capsys.readouterr().err
     assert sorted(path.name for path in out.iterdir()) == ["a.png", "b.png", "predictions.json"]
+    (out / "predictions.json").write_text("[]")
+    with pytest.raises(SystemExit, match="2"):
+        predict(checkpoint, photos, "--out", out)
+    assert "predictions.json is not from this command" in capsys.readouterr().err
 
 
 def test_lightning_loads_the_checkpoint_without_its_run(finished: Path, checkpoint: Path) -> None:
